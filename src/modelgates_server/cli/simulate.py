@@ -1,4 +1,4 @@
-"""`simulate`: the stand-in for the Anthropic API on a port of its own."""
+"""`simulate`: the stand-in for a provider of Claude on a port of its own."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     from modelgates_server.cli.frame import Options
 
 
-def simulate(_options: Options, host: str, port: int) -> int:
-    """Run until SIGTERM or SIGINT. Raises ConfigError when the address cannot be used."""
+def simulate(_options: Options, host: str, port: int, wire: str, keys: tuple[str, ...]) -> int:
+    """Run until SIGTERM or SIGINT. Raises ConfigError when the address cannot be used, or no wire has that name."""
+    if wire not in simulator.WIRES:
+        raise ConfigError(f"no wire is called {wire!r}", remedy=f"choose one of {', '.join(simulator.WIRES)}")
+    stand_in = simulator.Simulator(set(keys) or None, wire=wire)
     try:
-        simulator.run(host, port)
+        simulator.run(host, port, stand_in)
     except OSError as error:
         raise ConfigError(
             f"cannot listen at {local_origin(host, port, tls=False)}: {error.strerror or error}",

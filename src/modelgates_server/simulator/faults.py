@@ -2,7 +2,8 @@
 
 A control is a JSON object. It comes from the model's name (``claude-sim-cut``), from a pushed script, and from the
 request header ``anthropic-simulate``; the later of these win, field by field. Events are counted from 0 as they are
-sent, pings included: 0 is `message_start`, 1 the ping, 2 the first `content_block_start`.
+sent, pings included: 0 is `message_start`, 1 the ping, 2 the first `content_block_start`. Wires without pings count
+without them, and Vertex counts its own events.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # instead of an answer
     status: Annotated[int, msgspec.Meta(ge=200, le=599)] | None = None
     error_type: str | None = None
+    """One of Anthropic's types, or the wire's own word; alone it has the status that belongs to it."""
     message: str | None = None
     headers: dict[str, str] = {}
     body: str | None = None
@@ -104,6 +106,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Whether no answer is generated at all."""
         return (
             self.status is not None
+            or (self.error_type is not None and self.error_at_event is None)
             or self.body is not None
             or self.redirect is not None
             or self.html_200
@@ -153,7 +156,23 @@ class Delivery(msgspec.Struct):
     outcome: str = "completed"
 
 
-def bend(events: list[bytes], tokens: list[int], fault: Fault, error_event: bytes) -> Delivery:
+class Framing:
+    """How events are framed, as far as a fault must know: server-sent events; other framings override."""
+
+    unknown = UNKNOWN_EVENT
+
+    def malform(self, event: bytes) -> bytes:
+        """Break one event so that its reader can see it."""
+        return event.rstrip(b"\r\n")[:-1] + b"\n\n"
+
+    def crlf(self, event: bytes) -> bytes:
+        return event.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+
+
+SSE: Final = Framing()
+
+
+def bend(events: list[bytes], tokens: list[int], fault: Fault, error_event: bytes, framing: Framing = SSE) -> Delivery:
     """Apply the faults to a rendered stream; `error_event` is what `error_at_event` sends."""
     if fault is NO_FAULT:
         return Delivery(events, tokens)
@@ -161,11 +180,11 @@ def bend(events: list[bytes], tokens: list[int], fault: Fault, error_event: byte
     if fault.no_message_stop:
         _truncate(delivery, len(events) - 1, "end", "faulted")
     if fault.unknown_event_at is not None:
-        delivery.events.insert(fault.unknown_event_at, UNKNOWN_EVENT)
+        delivery.events.insert(fault.unknown_event_at, framing.unknown)
         delivery.tokens.insert(fault.unknown_event_at, 0)
     broken_at = fault.malformed_at_event
     if broken_at is not None and broken_at < len(delivery.events):
-        delivery.events[broken_at] = delivery.events[broken_at].rstrip(b"\n")[:-1] + b"\n\n"
+        delivery.events[broken_at] = framing.malform(delivery.events[broken_at])
     if fault.error_at_event is not None:
         _truncate(delivery, fault.error_at_event, "end", "faulted")
         delivery.events.append(error_event)
@@ -175,7 +194,7 @@ def bend(events: list[bytes], tokens: list[int], fault: Fault, error_event: byte
         if stop is not None:
             _truncate(delivery, stop, ending, outcome)
     if fault.crlf:
-        delivery.events = [event.replace(b"\n", b"\r\n") for event in delivery.events]
+        delivery.events = [framing.crlf(event) for event in delivery.events]
     if fault.cut_at_byte is not None:
         _cut_at_byte(delivery, fault.cut_at_byte)
     return delivery

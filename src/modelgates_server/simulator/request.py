@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from json import JSONDecodeError, JSONDecoder
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
 from modelgates_server.simulator.models import Model, find
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 BODY_BYTES_MAX: Final = 32 * 1024 * 1024
 STRICT_VERSION: Final = "2026-10-21"
@@ -27,13 +24,17 @@ _DIRECTIVE_NUMBER = re.compile(r"\[\[(tokens|search):(\d{1,9})\]\]")
 
 
 class Refused(Exception):
-    """The request is answered with an error envelope."""
+    """The request is answered with an error.
 
-    def __init__(self, status: int, error_type: str, message: str) -> None:
+    `error_type` is Anthropic's. `code` is the cloud's own word for it, if its front refuses and not the model behind.
+    """
+
+    def __init__(self, status: int, error_type: str, message: str, code: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.error_type = error_type
         self.message = message
+        self.code = code
 
 
 def invalid(message: str) -> Refused:
@@ -54,6 +55,9 @@ class Request(msgspec.Struct):
     cache_control: Any = None
     speed: Any = None
     inference_geo: Any = None
+    anthropic_version: Any = None
+    """Only where the wire has it in the body, as with the list of betas."""
+    anthropic_beta: Any = None
     temperature: Any = msgspec.UNSET
     top_p: Any = msgspec.UNSET
     top_k: Any = msgspec.UNSET
@@ -112,11 +116,8 @@ def read_request(body: bytes) -> Request:
         raise invalid(f"The request body is not valid JSON: {error}") from error
 
 
-def check(request: Request, headers: Mapping[str, str], *, counting: bool = False) -> Model:
+def check(request: Request, version: str, *, counting: bool = False) -> Model:
     """Validate as Anthropic does and give the model. `counting` is for count_tokens, which has no `max_tokens`."""
-    version = headers.get("anthropic-version")
-    if not version:
-        raise invalid("anthropic-version: header is required")
     needed = {"model": request.model, "messages": request.messages}
     if not counting:
         needed["max_tokens"] = request.max_tokens

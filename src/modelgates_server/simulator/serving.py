@@ -7,7 +7,7 @@ import contextlib
 import signal
 import socket
 import sys
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -32,7 +32,7 @@ class _Protocol(HttpToolsProtocol):
 
 
 class Served:
-    """A running simulator. `url` has no trailing slash."""
+    """A running simulator, or identity server. `url` has no trailing slash."""
 
     def __init__(self, server: uvicorn.Server, host: str, port: int) -> None:
         self.port = port
@@ -60,8 +60,13 @@ async def serve(simulator: Simulator, host: str = "127.0.0.1", port: int = 0) ->
 
     Installs no signal handlers, so it can run in a loop beside another server.
     """
+    return await listen(simulator.app, host, port)
+
+
+async def listen(app: Any, host: str, port: int) -> Served:
+    """Start serving any ASGI application in the same way."""
     config = uvicorn.Config(
-        simulator.app,
+        app,
         http=_Protocol,
         ws="none",
         lifespan="off",
@@ -82,20 +87,21 @@ async def serve(simulator: Simulator, host: str = "127.0.0.1", port: int = 0) ->
     return Served(server, host, listener.getsockname()[1])
 
 
-def run(host: str = "127.0.0.1", port: int = 0) -> None:
-    """Serve until SIGTERM or SIGINT; print one line with the URL when ready."""
-    loop_factory = uvicorn.Config(Simulator().app).get_loop_factory()
+def run(host: str = "127.0.0.1", port: int = 0, simulator: Simulator | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; print one line with the URL when ready. Without a simulator: Anthropic's wire."""
+    simulator = simulator or Simulator()
+    loop_factory = uvicorn.Config(simulator.app).get_loop_factory()
     with asyncio.Runner(loop_factory=loop_factory) as runner, contextlib.suppress(KeyboardInterrupt):
-        runner.run(_run_until_told(host, port))
+        runner.run(_run_until_told(simulator, host, port))
 
 
-async def _run_until_told(host: str, port: int) -> None:
+async def _run_until_told(simulator: Simulator, host: str, port: int) -> None:
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):  # Windows: the interrupt arrives as KeyboardInterrupt
             loop.add_signal_handler(number, told.set)
-    served = await serve(Simulator(), host, port)
+    served = await serve(simulator, host, port)
     sys.stdout.write(f"simulator ready at {served.url}\n")
     sys.stdout.flush()
     await told.wait()

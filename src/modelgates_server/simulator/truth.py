@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 ENTRIES_MAX = 200_000
 """About 300 MB of entries: hours of load tests, and still bounded."""
 
-KEY_HEADERS = frozenset({"x-api-key", "authorization"})
+KEY_HEADERS = frozenset({"x-api-key", "api-key", "authorization", "x-amz-security-token"})
 
 
 class Entry(msgspec.Struct):
@@ -32,7 +32,7 @@ class Entry(msgspec.Struct):
     headers: dict[str, str]
     """As received, names in lower case; the values of key headers are replaced by ``sha256:<12 hex digits>``."""
     key_header: str
-    """Which header carried the key: x-api-key, authorization, or empty."""
+    """Which header carried the key: x-api-key, api-key, authorization, or empty."""
     started_s: float
     """Unix seconds."""
     body_sha256: str = ""
@@ -40,7 +40,15 @@ class Entry(msgspec.Struct):
     body: bytes | None = None
     """Only kept with ``Simulator(keep_bodies=True)``, and never in the JSON form."""
     user_id: str | None = None
+    wire: str = "anthropic"
     model: str = ""
+    """The bare Claude id, whatever the wire calls it; the id as sent when it names no Claude model."""
+    upstream_model: str = ""
+    """The model as it was sent: in the body, in the path, or the name of a deployment."""
+    betas: list[str] = []
+    """The betas as the wire takes them: from the header, or from the body's list."""
+    access_key_id: str = ""
+    """Who signed, when the request had an AWS signature that was right."""
     stream: bool = False
     usage: dict[str, Any] = {}
     status: int = 0

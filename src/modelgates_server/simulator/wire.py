@@ -50,6 +50,20 @@ def message_json(answer: Answer, message_id: str, fault: Fault) -> bytes:
     )
 
 
+def without_pings(frames: Frames) -> Frames:
+    """Leave the pings out: not every provider sends them."""
+    kept = Frames()
+    for frame, tokens in zip(frames.data, frames.tokens, strict=True):
+        if frame is not PING:
+            kept.add(frame, tokens)
+    return kept
+
+
+def data_of(frame: bytes) -> bytes:
+    """Give the JSON of an event that was rendered here."""
+    return frame[frame.index(b"\ndata: ") + 7 : -2]
+
+
 class Renderer:
     """Renders streams. It remembers rendered deltas, because prose repeats its tokens."""
 

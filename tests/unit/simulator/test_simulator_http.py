@@ -72,6 +72,7 @@ async def test_entry_has_what_was_received(caller):
     assert entry.body == payload
     assert entry.body_sha256 == hashlib.sha256(payload).hexdigest()
     assert (entry.user_id, entry.model, entry.headers["anthropic-beta"]) == ("u-1", "claude-opus-5-5", "a,b")
+    assert (entry.wire, entry.upstream_model, entry.betas) == ("anthropic", "claude-opus-5-5", ["a", "b"])
     assert (entry.key_header, entry.headers["x-api-key"][:7]) == ("x-api-key", "sha256:")
     assert "sk-test" not in str(entry)
 

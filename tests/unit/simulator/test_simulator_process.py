@@ -30,6 +30,22 @@ async def test_process_serves_and_stops_cleanly():
     assert await asyncio.wait_for(process.wait(), 5) == 0
 
 
+@pytest.mark.parametrize("command", [["-m", "modelgates_server.simulator"], ["-m", "modelgates_server", "simulate"]])
+async def test_process_speaks_the_wire_it_is_told(command):
+    """The kind of wire and the keys are options of both commands."""
+    options = ["--port", "0", "--wire", "bedrock-invoke", "--key", "one", "--key", "two"]
+    process = await asyncio.create_subprocess_exec(sys.executable, *command, *options, stdout=subprocess.PIPE)
+    url = (await process.stdout.readline()).decode().split()[-1]
+    asked = {"anthropic_version": "bedrock-2023-05-31", **body(model=...)}
+    path = "/model/us.anthropic.claude-opus-4-8/invoke"
+    async with aiohttp.ClientSession() as session:
+        caller = Caller(session, Simulator(), url)
+        keys = [{"authorization": f"Bearer {key}"} for key in ("two", "three")]
+        statuses = [(await caller.call("POST", path, asked, key)).status for key in keys]
+    process.send_signal(signal.SIGTERM)
+    assert (statuses, await asyncio.wait_for(process.wait(), 5)) == ([200, 403], 0)
+
+
 async def test_stop_ends_stalled_streams():
     """Stopping closes streams that would stall forever, and books them as cancelled."""
     simulator = Simulator()
