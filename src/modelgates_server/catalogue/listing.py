@@ -14,7 +14,8 @@ from itertools import pairwise
 from typing import Any, Final
 
 from modelgates_server.catalogue.load import Catalogue
-from modelgates_server.catalogue.models import Model, Rates
+from modelgates_server.catalogue.models import Model, Modifiers, Rates
+from modelgates_server.catalogue.price import PPM
 from modelgates_server.errors import BadRequest
 
 PAGE_MAX: Final = 1000
@@ -147,25 +148,19 @@ def _openrouter_fields(model: Model, catalogue: Catalogue, when_s: float) -> dic
     return {
         "canonical_slug": model.canonical_slug,
         "hugging_face_id": None,
-        "name": f"Anthropic: {model.name}" if model.family else model.name,
+        "name": full_name(model),
         "created": model.created_s,
         "description": model.description,
         "context_length": model.context_tokens,
-        "architecture": {
-            "modality": f"{'+'.join(model.input_modalities)}->text",
-            "input_modalities": list(model.input_modalities),
-            "output_modalities": ["text"],
-            "tokenizer": "Claude" if model.family else "Other",
-            "instruct_type": None,
-        },
-        "pricing": _pricing(model, catalogue, when_s),
+        "architecture": architecture(model),
+        "pricing": pricing(model, catalogue.modifiers, when_s),
         "top_provider": {
             "context_length": model.context_tokens,
             "max_completion_tokens": model.max_output_tokens,
             "is_moderated": False,
         },
         "per_request_limits": None,
-        "supported_parameters": _parameters(model),
+        "supported_parameters": parameters(model),
         "default_parameters": {},
         "reasoning": _reasoning(model),
         "expiration_date": _rfc3339(model.retires_s)[:10] if model.retires_s is not None else None,
@@ -220,7 +215,8 @@ def _thinks(model: Model) -> bool:
     return bool(model.capabilities & {"thinking_adaptive", "thinking_enabled"})
 
 
-def _parameters(model: Model) -> list[str]:
+def parameters(model: Model) -> list[str]:
+    """What a client of the OpenRouter world may ask of the model."""
     return [
         *_PARAMETERS,
         *(_SAMPLING if "sampling_removed" not in model.capabilities else ()),
@@ -229,28 +225,45 @@ def _parameters(model: Model) -> list[str]:
     ]
 
 
-def _pricing(model: Model, catalogue: Catalogue, when_s: float) -> dict[str, Any]:
+def full_name(model: Model) -> str:
+    """The model with its author, as people read it."""
+    return f"Anthropic: {model.name}" if model.family else model.name
+
+
+def architecture(model: Model) -> dict[str, Any]:
+    """What goes in and what comes out (product-surface 2.3)."""
+    return {
+        "modality": f"{'+'.join(model.input_modalities)}->text",
+        "input_modalities": list(model.input_modalities),
+        "output_modalities": ["text"],
+        "tokenizer": "Claude" if model.family else "Other",
+        "instruct_type": None,
+    }
+
+
+def pricing(model: Model, modifiers: Modifiers, when_s: float, multiplier_ppm: int = PPM) -> dict[str, Any]:
+    """Prices in USD per token as decimal text, at `multiplier_ppm` millionths of the list price; fees are not multiplied."""
     tiers = model.price(when_s).tiers
     return {
-        **_rates(tiers[0].rates),
+        **_rates(tiers[0].rates, multiplier_ppm),
         "request": "0",
         "image": "0",
         "internal_reasoning": "0",  # thinking is part of the completion
-        "web_search": _usd(catalogue.modifiers.web_search_pusd),
+        "web_search": _usd(modifiers.web_search_pusd),
         "overrides": [
-            {"min_prompt_tokens": (below.up_to_input_tokens or 0) + 1, **_rates(tier.rates)}
+            {"min_prompt_tokens": (below.up_to_input_tokens or 0) + 1, **_rates(tier.rates, multiplier_ppm)}
             for below, tier in pairwise(tiers)
         ],
     }
 
 
-def _rates(rates: Rates) -> dict[str, str]:
-    return {shown: _usd(getattr(rates, kind)) for shown, kind in _PRICE_KEYS.items()}
+def _rates(rates: Rates, multiplier_ppm: int) -> dict[str, str]:
+    return {shown: _usd(getattr(rates, kind), multiplier_ppm) for shown, kind in _PRICE_KEYS.items()}
 
 
-def _usd(pusd: int) -> str:
+def _usd(pusd: int, multiplier_ppm: int = PPM) -> str:
     """Pico-USD as decimal text in USD, never in scientific notation."""
-    return format((Decimal(pusd) / 10**12).normalize(), "f")
+    return format((Decimal(pusd * multiplier_ppm) / (10**12 * PPM)).normalize(), "f")
 
 
 def _rfc3339(seconds: int) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from modelgates_server.catalogue.kinds import LENIENT, Kind
+
 
 class Rates(NamedTuple):
     """What one token of each kind costs, in pico-USD."""
@@ -111,8 +113,9 @@ class Modifiers:
 class Endpoint:
     """One concrete way to serve a model.
 
-    `multiplier_ppm` is the provider's price in millionths of the list price. `cancel` says what closing the connection
-    does: `stops` ends generation and billing, `bills_full` does not.
+    `kind` is the provider's kind by its word, `traits` all that is known about that kind. `multiplier_ppm` is the provider's price in
+    millionths of the list price. `zdr`: the operator vouches that it keeps nothing; `collects`: it may keep or train on prompts.
+    `max_output_tokens` is the most that is asked of it, for providers that reserve what could be written.
     """
 
     provider: str
@@ -121,4 +124,25 @@ class Endpoint:
     upstream_model: str
     modifiers: Modifiers
     multiplier_ppm: int = 1_000_000
-    cancel: str = "stops"
+    region: str = ""
+    zdr: bool = False
+    collects: bool = False
+    max_output_tokens: int | None = None
+    traits: Kind = LENIENT
+
+    @property
+    def cancel(self) -> str:
+        """What closing the connection does: `stops` ends generation and billing, `bills_full` does not."""
+        return self.traits.cancel
+
+    @property
+    def tag(self) -> str:
+        """The routing slug with its region, such as ``vertex/us-east5``."""
+        return f"{self.provider}/{self.region}" if self.region else self.provider
+
+    def named_by(self, slug: str) -> bool:
+        """Whether a slug of the `provider` object means this endpoint: its provider's slug, kind or alias, with or without region."""
+        base, _, region = slug.lower().partition("/")
+        if region and region != self.region:
+            return False
+        return base in (self.provider, self.traits.word) or base in self.traits.aliases

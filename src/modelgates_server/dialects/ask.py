@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from modelgates_server.dialects.fields import TEXT_MAX, Fields, check_text
 from modelgates_server.dialects.shape import read_shape
-from modelgates_server.dialects.values import Ask
+from modelgates_server.dialects.values import NO_PREFERENCES, Ask, Preferences
 from modelgates_server.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class _ProbeMessage(Struct, frozen=True):
 _MODELS: Final = msgspec.json.Decoder(Annotated[list[str], Meta(max_length=8)])
 _FALLBACKS: Final = msgspec.json.Decoder(Annotated[list[_Fallback], Meta(max_length=3)])
 _THINKING: Final = msgspec.json.Decoder(_Thinking)
+_PREFERENCES: Final = msgspec.json.Decoder(Preferences)
 _METADATA: Final = msgspec.json.Decoder(_Metadata)
 _PROBE: Final = msgspec.json.Decoder(list[_ProbeMessage])
 _PROBES: Final[tuple[list[_ProbeMessage] | None, ...]] = (
@@ -95,7 +96,7 @@ def _ask(fields: Fields, session_header: str | None, *, counting: bool, fallback
         session_id=text("session_id") or _usable(session_header) or _metadata_session(fields),
         user=text("user"),
         models=_models(fields, fallbacks_beta=fallbacks_beta),
-        provider=fields.raw_object("provider"),
+        provider=fields.decode("provider", _PREFERENCES) or NO_PREFERENCES,
         is_probe=max_tokens == 1 and _is_probe(fields, shape),
     )
 

@@ -44,20 +44,41 @@ _encode: Final = msgspec.json.encode
 
 
 def write_ask(
-    ask: Ask, *, model: str | None = None, max_tokens: int | None = None, drop: frozenset[str] = frozenset()
+    ask: Ask,
+    *,
+    model: str | None = None,
+    max_tokens: int | None = None,
+    drop: frozenset[str] = frozenset(),
+    put: Mapping[str, bytes] | None = None,
 ) -> bytes:
-    """Give the body for an upstream: `model` and `max_tokens` replaced unless None, the fields in `drop` removed.
+    """Give the body for an upstream, with `model` and `max_tokens` replaced unless they are None.
 
+    The fields in `drop` are removed, those in `put` set to JSON values (added at the end when the body does not have them).
     Every other byte stays as the client sent it; when nothing changes, the result is `ask.body` itself. A field that
-    the body does not have is neither added nor missed.
+    the body does not have is not missed by `drop`.
     """
     body, spans = ask.body, ask.spans
+    if put:
+        drop -= put.keys()
     edits = [] if drop.isdisjoint(spans) else _cuts(body, spans, drop)
-    if model is not None and model != ask.model and "model" not in drop:
+    set_already = drop | put.keys() if put else drop
+    if model is not None and model != ask.model and "model" not in set_already:
         edits.append((*spans["model"], _encode(model)))
-    if max_tokens is not None and max_tokens != ask.max_tokens and "max_tokens" in spans and "max_tokens" not in drop:
+    if max_tokens is not None and max_tokens != ask.max_tokens and "max_tokens" in spans.keys() - set_already:
         edits.append((*spans["max_tokens"], b"%d" % max_tokens))
+    if put:
+        edits += _puts(spans, drop, put)
     return _splice(body, edits) if edits else body
+
+
+def _puts(spans: Mapping[str, tuple[int, int]], drop: frozenset[str], put: Mapping[str, bytes]) -> list[Edit]:
+    """Replace members where they stand; new ones follow the last member that is kept (there is always one: `messages`)."""
+    edits = [(*spans[key], value) for key, value in put.items() if key in spans]
+    added = b"".join(b",%s:%s" % (_encode(key), value) for key, value in put.items() if key not in spans)
+    if added:
+        end = next(spans[key][1] for key in reversed(tuple(spans)) if key not in drop)
+        edits.append((end, end, added))
+    return edits
 
 
 def add_member(body: bytes, key: str, value: bytes) -> bytes:
@@ -155,7 +176,7 @@ def _splice(body: bytes, edits: list[Edit]) -> bytes:
     view = memoryview(body)
     parts: list[bytes | memoryview] = []
     position = 0
-    for start, end, text in sorted(edits, key=lambda edit: edit[0]):
+    for start, end, text in sorted(edits, key=lambda edit: edit[:2]):  # what is added goes before what is cut
         parts += (view[position:start], text)
         position = end
     parts.append(view[position:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -70,6 +71,53 @@ def error_event(body: bytes) -> bytes:
 def type_of_status(status: int) -> str:
     """Name the Anthropic error type that goes with a HTTP status (providers 6.2)."""
     return _TYPES.get(status, "invalid_request_error" if 400 <= status < 500 else "api_error")
+
+
+RETRY_AFTER_S_MAX: Final = 600.0
+"""What asks for a longer pause is mistaken, or lies (reliability row 24)."""
+
+
+def retry_after_s(text: str | None, now_s: float) -> float | None:
+    """Read `retry-after`: seconds or a HTTP date (`now_s` in Unix seconds); None when it is neither. At most ten minutes."""
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(text).timestamp() - now_s
+        except (ValueError, OverflowError, TypeError):
+            return None
+    return min(max(seconds, 0.0), RETRY_AFTER_S_MAX) if seconds == seconds else None  # noqa: PLR0124 - not a number
+
+
+_PRIVATE: Final = re.compile(
+    r"arn:[\w-]*:[^\s'\"`,)]+"  # AWS resources name the account
+    r"|\b\d{12}\b"  # AWS accounts
+    r"|projects/[^\s'\"`,)/]+(?:/[^\s'\"`,)]+)*"  # Google resources name the project
+    r"|\bproject(?:_number|_id)?:[^\s'\"`,)]+"  # and so do its quotas
+    r"|https?://[^\s'\"`,)]+"
+    r"|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"  # tenants, subscriptions, requests
+    r"|[\w.+-]+@[\w-]+\.[\w.-]+",  # service accounts and people
+    re.IGNORECASE,
+)
+_OVERFLOWS: Final = (
+    re.compile(r"prompt tokens \((?P<n>\d+)\) exceed model maximum \((?P<m>\d+)\)", re.IGNORECASE),
+    re.compile(r"maximum context length is (?P<m>\d+) tokens.*?resulted in (?P<n>\d+)", re.IGNORECASE | re.DOTALL),
+)
+
+
+def shown_message(message: str) -> str:
+    """A cloud provider's sentence without what names its customer.
+
+    A prompt that is too long is told in Anthropic's words: Claude Code repairs itself on them (providers 3.3 and 6.4).
+    """
+    for pattern in _OVERFLOWS:
+        if match := pattern.search(message):
+            return f"prompt is too long: {match['n']} tokens > {match['m']} maximum"
+    if "input is too long" in message.lower():
+        return f"prompt is too long: {_PRIVATE.sub('…', message)}"
+    return _PRIVATE.sub("…", message)
 
 
 def read_fault(status: int, body: bytes, content_type: str = "", aws_error_type: str | None = None) -> Fault:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
@@ -18,6 +18,7 @@ from modelgates_server.dialects.values import Shape
 
 if TYPE_CHECKING:
     from modelgates_server.dialects.fields import Fields
+    from modelgates_server.dialects.values import Ask
 
 WEB_SEARCHES_DEFAULT: Final = 10
 """Assumed for a web search tool without `max_uses` (providers 10)."""
@@ -49,6 +50,7 @@ _SERVER_FIELDS: Final = ("container", "mcp_servers")
 class _Tool(Struct, frozen=True, gc=False):
     type: str | None = None
     max_uses: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    allowed_callers: Any = None  # msgspec's Raw takes no part in unions
 
 
 _TOOLS: Final = msgspec.json.Decoder(list[_Tool])
@@ -69,6 +71,10 @@ def read_shape(fields: Fields) -> Shape:
         has_tools=bool(tools),
         unbounded=unbounded,
         cache_1h=bool(words[b"1h"] or words[_ESCAPE]),
+        has_files=bool(words[b"file"] or words[b"container_upload"]),
+        has_urls=bool(words[b"url"]),
+        has_callers=any(tool.allowed_callers is not None for tool in tools),
+        tool_types=tuple({tool.type: None for tool in tools if tool.type is not None and tool.type != "custom"}),
         web_searches_max=sum(
             WEB_SEARCHES_DEFAULT if tool.max_uses is None else tool.max_uses
             for tool in server_tools
@@ -86,3 +92,46 @@ def _telling_words(body: bytes) -> Counter[bytes]:
     if len(found) == _WORDS_MAX:
         words[_ESCAPE] += 1
     return words
+
+
+class _Source(Struct, frozen=True):
+    type: str = ""
+
+
+class _Part(Struct, frozen=True):
+    """A content block, or whatever stands in its place: only what names a source is looked at."""
+
+    type: str = ""
+    source: _Source | None = None
+    content: str | list[_Part] | None = None
+
+
+class _Turn(Struct, frozen=True):
+    content: str | list[_Part]
+
+
+_TURNS: Final = msgspec.json.Decoder(list[_Turn])
+
+
+def looked_through(ask: Ask) -> Shape:
+    """The shape of a request with `has_files` and `has_urls` found by reading its messages: words in a tool's input do not count.
+
+    A conversation of an unknown form keeps the bounds that its words gave.
+    """
+    start, end = ask.spans["messages"]
+    try:
+        turns = _TURNS.decode(memoryview(ask.body)[start:end])
+    except (msgspec.MsgspecError, RecursionError):
+        return ask.shape
+    sources, types = set[str](), set[str]()
+    parts = [part for turn in turns if not isinstance(turn.content, str) for part in turn.content]
+    while parts:
+        part = parts.pop()
+        types.add(part.type)
+        if part.source is not None:
+            sources.add(part.source.type)
+        if part.type == "tool_result" and isinstance(part.content, list):
+            parts += part.content
+    return msgspec.structs.replace(
+        ask.shape, has_files="file" in sources or "container_upload" in types, has_urls="url" in sources
+    )

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+FALLBACKS_BETA: Final = "server-side-fallback"
+"""A beta of this name makes `fallbacks` the upstream's field instead of ours (product-surface 1.2)."""
 
 
 class BadEvent(ValueError):
@@ -67,6 +71,9 @@ class Shape(Struct, frozen=True, gc=False):
 
     `unbounded` means that bytes do not bound the input tokens (documents, files, URLs, server tools): use the context
     window. `cache_1h` means that one-hour cache writes may occur. `web_searches_max` counts fees, not tokens.
+
+    What not every provider offers: `has_files` (uploaded ones, by id), `has_urls` (sources by URL), `has_callers` (tools that code
+    may call) and `tool_types` other than custom. A body that is too large to be looked through shows none of the first two.
     """
 
     body_bytes: int
@@ -76,6 +83,65 @@ class Shape(Struct, frozen=True, gc=False):
     unbounded: bool = False
     cache_1h: bool = False
     web_searches_max: int = 0
+    has_files: bool = False
+    has_urls: bool = False
+    has_callers: bool = False
+    tool_types: tuple[str, ...] = ()
+
+
+class Percentiles(Struct, frozen=True, forbid_unknown_fields=True):
+    """Cutoffs of a `preferred_…` wish: all that are given must hold."""
+
+    p50: float | None = None
+    p75: float | None = None
+    p90: float | None = None
+    p99: float | None = None
+
+
+Amount = Annotated[float, Meta(ge=0, le=1_000_000)] | Annotated[str, Meta(pattern=r"^[0-9]{1,7}(\.[0-9]{1,12})?$")]
+"""USD, as JSON clients write it."""
+
+
+class MaxPrice(Struct, frozen=True):
+    """The dearest that the client accepts, in USD per million tokens; `request` and `image` are USD each."""
+
+    prompt: Amount | None = None
+    completion: Amount | None = None
+    request: Amount | None = None
+    image: Amount | None = None
+
+
+class SortBy(Struct, frozen=True):
+    """The long form of `sort`."""
+
+    by: Literal["price", "throughput", "latency", "exacto"]
+    partition: Literal["model", "none"] = "model"
+
+
+Sort = Literal["price", "throughput", "latency", "exacto"]
+
+
+class Preferences(Struct, frozen=True):
+    """The `provider` object: which providers may answer, and in which order (product-surface 1.2). Null says nothing.
+
+    `quantizations` other than those of the open weights never fit a Claude endpoint. What is not declared here is ignored.
+    """
+
+    order: tuple[str, ...] | None = None
+    only: tuple[str, ...] | None = None
+    ignore: tuple[str, ...] | None = None
+    allow_fallbacks: bool | None = None
+    sort: Sort | SortBy | None = None
+    max_price: MaxPrice | None = None
+    require_parameters: bool | None = None
+    data_collection: Literal["allow", "deny"] | None = None
+    zdr: bool | None = None
+    quantizations: tuple[str, ...] | None = None
+    preferred_min_throughput: float | Percentiles | None = None
+    preferred_max_latency: float | Percentiles | None = None
+
+
+NO_PREFERENCES: Final = Preferences()
 
 
 class Ask(Struct, frozen=True):
@@ -83,7 +149,7 @@ class Ask(Struct, frozen=True):
 
     `spans` maps each top-level key to the byte range `[start, end)` of its value in `body`, in the order of the body.
     `max_tokens` is None for a token count. `models` are the client's alternatives, without `model` itself. `provider`
-    is the routing object as raw JSON. `is_probe` marks the connection test of Claude Desktop (client-protocol D-2).
+    is the client's routing object. `is_probe` marks the connection test of Claude Desktop (client-protocol D-2).
     """
 
     body: bytes
@@ -99,7 +165,7 @@ class Ask(Struct, frozen=True):
     session_id: str | None = None
     user: str | None = None
     models: tuple[str, ...] = ()
-    provider: bytes | None = None
+    provider: Preferences = NO_PREFERENCES
     is_probe: bool = False
 
 

@@ -141,3 +141,41 @@ def test_a_json_answer_gets_id_cost_and_model() -> None:
     assert msgspec.json.decode(written)["usage"]["cost"] == 0.5
     with pytest.raises(BadAnswer):
         message_body(b"<html>", "gen-1", "0.5")
+
+
+KEYS = "abcdefgh"
+VALUES = st.sampled_from(['"x,\\"y:"', "[1, 2]", '{"z": ","}', "null", "1.50", '"\\u00e9"'])
+
+
+@given(
+    st.dictionaries(st.sampled_from(KEYS), VALUES),
+    st.frozensets(st.sampled_from(KEYS)),
+    st.dictionaries(st.sampled_from(KEYS), VALUES),
+    st.data(),
+)
+def test_members_are_set_and_removed_together(
+    values: dict[str, str], drop: frozenset[str], put: dict[str, str], data: st.DataObject
+) -> None:
+    """The result is the dictionary's: what is set wins over what is dropped, new ones come last, all else is byte for byte."""
+    order = data.draw(st.permutations([*values, "messages"]))
+    values["messages"] = "[ 0 ]"
+    spaces = st.text(" \t\r\n", max_size=2)
+    members = [f'{data.draw(spaces)}"{key}"{data.draw(spaces)}:{data.draw(spaces)}{values[key]}' for key in order]
+    body = f" {{{','.join(member + data.draw(spaces) for member in members)} }} ".encode()
+    written = write_ask(raw_ask(body), drop=drop, put={key: value.encode() for key, value in put.items()})
+
+    wanted = {key: values[key] for key in order if key not in drop or key in put} | put
+    spans = scan_object(written)
+    assert {key: written[slice(*span)].decode() for key, span in spans.items()} == wanted
+    assert list(spans) == list(wanted)
+    assert list(json.loads(written)) == list(wanted)
+
+
+def test_new_members_follow_what_is_left() -> None:
+    """Also when the model and the limit change, and the last members go."""
+    body = b'{"model":"m","max_tokens":5,"messages":[0] , "user":"u","trace": 1 }'
+    read = read_ask(body)
+    put = {"anthropic_version": b'"v"', "thinking": b"{}"}
+    written = write_ask(read, model="n", max_tokens=4, drop=GATEWAY_EXTRAS, put=put)
+    assert written == b'{"model":"n","max_tokens":4,"messages":[0],"anthropic_version":"v","thinking":{} }'
+    assert write_ask(read, put={}) is body

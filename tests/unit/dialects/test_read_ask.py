@@ -8,6 +8,7 @@ import pytest
 from tests.unit.dialects.wire_samples import ask
 
 from modelgates_server.dialects.anthropic import read_ask, read_count
+from modelgates_server.dialects.values import NO_PREFERENCES, Preferences
 from modelgates_server.errors import BadRequest
 
 
@@ -20,7 +21,7 @@ def test_the_fields_that_matter_are_read() -> None:
     assert (read.model, read.max_tokens, read.stream) == ("claude-opus-5-5", 1024, True)
     assert (read.speed, read.service_tier, read.inference_geo, read.thinking_budget) == ("fast", "auto", "us", 99)
     assert (read.models, read.user, read.session_id) == (("a/b",), "u1", "s1")
-    assert json.loads(read.provider or b"") == {"order": ["x"]}
+    assert read.provider == Preferences(order=("x",))
     assert json.loads(body[slice(*read.spans["messages"])]) == json.loads(body)["messages"]
 
 
@@ -28,7 +29,7 @@ def test_null_counts_as_absent() -> None:
     """Optional fields that are null are as if they were not there."""
     nothing = dict.fromkeys(("stream", "thinking", "tools", "models", "provider", "user", "metadata", "fallbacks"))
     read = read_ask(ask(**nothing))
-    assert (read.stream, read.models, read.provider, read.user) == (False, (), None, None)
+    assert (read.stream, read.models, read.provider, read.user) == (False, (), NO_PREFERENCES, None)
     assert not read.shape.has_tools
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from tests.unit.dialects.wire_samples import ask
 
 from modelgates_server.dialects.anthropic import read_ask
+from modelgates_server.dialects.shape import looked_through
 
 if TYPE_CHECKING:
     from modelgates_server.dialects.values import Shape
@@ -107,3 +109,69 @@ def test_more_than_can_be_counted_is_unbounded() -> None:
     for body in (many_words, many_strings):
         worst = read_ask(body).shape
         assert (worst.unbounded, worst.cache_1h) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "types", "callers"),
+    [
+        ({}, (), False),
+        ({"tools": None}, (), False),
+        ({"tools": [{"name": "t"}, {"type": "custom", "name": "u"}, {"type": None, "name": "v"}]}, (), False),
+        ({"tools": [{"type": "b_1"}, {"type": "a_1"}, {"type": "b_1"}]}, ("b_1", "a_1"), False),
+        ({"tools": [{"name": "t", "allowed_callers": ["code_execution_20250825"]}]}, (), True),
+        ({"tools": [{"name": "t", "allowed_callers": None}]}, (), False),
+    ],
+)
+def test_tools_show_their_types_and_callers(changes: dict, types: tuple[str, ...], *, callers: bool) -> None:
+    """Each type once and in order, without the custom ones; and whether code may call a tool."""
+    found = shape(**changes)
+    assert (found.tool_types, found.has_callers) == (types, callers)
+
+
+URL = {"type": "image", "source": {"type": "url", "url": "https://example.com/x.png"}}
+FILE = {"type": "document", "source": {"type": "file", "file_id": "f"}}
+LOOKALIKE = {"type": "tool_use", "id": "t", "name": "n", "input": {"type": "url", "source": {"type": "file"}}}
+
+
+@pytest.mark.parametrize(
+    ("blocks", "files", "urls"),
+    [
+        ([URL], False, True),
+        ([FILE], True, False),
+        ([{"type": "container_upload", "file_id": "f"}], True, False),
+        ([{"type": "tool_result", "tool_use_id": "t", "content": [URL, FILE]}], True, True),
+        ([{"type": "tool_result", "tool_use_id": "t", "content": "x"}, {"type": "newer", "x": [1]}], False, False),
+        ([{"type": "document", "source": {"type": "content", "content": [URL]}}], False, True),
+        ([LOOKALIKE], False, False),
+        (
+            [LOOKALIKE, {"type": "search_result", "source": "https://example.com", "title": "t", "content": []}],
+            False,
+            False,
+        ),
+        (
+            [LOOKALIKE, {"type": "web_search_tool_result", "content": {"type": "error", "error_code": "x"}}],
+            False,
+            False,
+        ),
+        ([PICTURE], False, False),
+    ],
+)
+def test_sources_are_found_by_reading(blocks: list[dict], *, files: bool, urls: bool) -> None:
+    """Uploaded files and URLs count where they are sources of blocks; in a tool's input they are words."""
+    turns = [{"role": "user", "content": "x"}, {"role": "user", "content": blocks}]
+    found = looked_through(read_ask(ask(messages=turns)))
+    assert (found.has_files, found.has_urls) == (files, urls)
+
+
+@pytest.mark.parametrize("turns", [[{"role": "user"}], [5], [{"role": "user", "content": {"type": "url"}}], ["x"]])
+def test_an_unknown_form_keeps_its_bounds(turns: list) -> None:
+    """What cannot be read is the upstream's business: the words of the body count."""
+    read = read_ask(ask(messages=turns))
+    assert looked_through(read) is read.shape
+
+
+def test_looking_through_changes_nothing_else() -> None:
+    """All other bounds stay as counting gave them."""
+    read = read_ask(ask(messages=block(**LOOKALIKE)))
+    assert (read.shape.has_urls, read.shape.has_files, read.shape.unbounded) == (True, True, True)
+    assert msgspec.structs.replace(looked_through(read), has_urls=True, has_files=True) == read.shape

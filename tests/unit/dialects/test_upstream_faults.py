@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelgates_server.dialects.anthropic import PING, EventSplitter, Fault, error_body, error_event, read_fault
+from modelgates_server.dialects.faults import RETRY_AFTER_S_MAX, retry_after_s, shown_message
 from modelgates_server.dialects.values import Kind
 
 
@@ -109,3 +110,94 @@ def test_no_error_body_can_break_the_reader(status: int, body: bytes) -> None:
     fault = read_fault(status, body)
     assert fault.type
     assert 0 < len(fault.message) <= 2_000
+
+
+NOW_S = 1_445_412_480  # Wed, 21 Oct 2015 07:28:00 GMT
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (None, None),
+        ("0", 0),
+        ("7", 7),
+        (" 7 ", 7),
+        ("1.5", 1.5),
+        ("-3", 0),
+        ("600", 600),
+        ("601", 600),
+        ("315360000", 600),
+        ("1e400", 600),
+        ("inf", 600),
+        ("nan", None),
+        ("", None),
+        ("soon", None),
+        ("7 s", None),
+        ("Wed, 21 Oct 2015 07:28:30 GMT", 30),
+        ("Wed, 21 Oct 2015 07:27:00 GMT", 0),
+        ("Mon, 21 Oct 2115 07:28:00 GMT", 600),
+        ("Mon, 99 Foo 2015 99:99:99 GMT", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(text: str | None, seconds: float | None) -> None:
+    """Between nothing and ten minutes; what is neither a number nor a date says nothing."""
+    assert retry_after_s(text, NOW_S) == seconds
+
+
+@given(st.text() | st.text("MonWed, 0123456789:GMTJan-+.e"))
+def test_no_retry_after_can_break_the_reader(text: str) -> None:
+    """Whatever comes, a bounded pause or none comes out."""
+    seconds = retry_after_s(text, NOW_S)
+    assert seconds is None or 0 <= seconds <= RETRY_AFTER_S_MAX
+
+
+ARN = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/global.anthropic.claude-opus-5-5"
+
+
+@pytest.mark.parametrize(
+    ("message", "hidden"),
+    [
+        (f"No access to '{ARN}', ask your administrator.", "No access to '…', ask your administrator."),
+        (f"User: {ARN} is not authorized", "User: … is not authorized"),
+        ("Account 123456789012 is throttled", "Account … is throttled"),
+        ("`projects/acme-prod/locations/global/publishers/x` not found", "`…` not found"),
+        (
+            "Quota exceeded for service 'aiplatform.googleapis.com' for consumer 'project_number:98765432109'.",
+            "Quota exceeded for service 'aiplatform.googleapis.com' for consumer '…'.",
+        ),
+        ("See https://acme.services.ai.azure.com/x?y=1, then retry", "See …, then retry"),
+        ("Tenant 72f988bf-86f1-41af-91ab-2d7cd011db47 is off", "Tenant … is off"),
+        ("bot@acme-prod.iam.gserviceaccount.com lacks a role", "… lacks a role"),
+        ("max_tokens: 1234567890123 > 64000", "max_tokens: 1234567890123 > 64000"),
+    ],
+)
+def test_what_names_the_operator_is_not_shown(message: str, hidden: str) -> None:
+    """Accounts, resources, projects, addresses and people are cut out of a cloud's sentences; the rest stays (providers 6.4)."""
+    assert shown_message(message) == hidden
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("prompt is too long: 5 tokens > 4 maximum", "prompt is too long: 5 tokens > 4 maximum"),
+        (
+            "The model returned: Prompt tokens (250000) exceed model maximum (200000)",
+            "prompt is too long: 250000 tokens > 200000 maximum",
+        ),
+        (
+            "This model's maximum context length is 8192 tokens. However,\nyour messages resulted in 9001 tokens.",
+            "prompt is too long: 9001 tokens > 8192 maximum",
+        ),
+        ("Input is too long for requested model.", "prompt is too long: Input is too long for requested model."),
+    ],
+)
+def test_an_overflow_is_told_in_anthropics_words(message: str, shown: str) -> None:
+    """Claude Code shortens the conversation when it reads them (providers 3.3)."""
+    assert shown_message(message) == shown
+
+
+def test_an_overflow_is_found_behind_other_words() -> None:
+    """Bedrock puts a sentence of its own before the model's; no account number comes along."""
+    shown = shown_message(f"The model {ARN} returned the following errors: Input is too long for requested model.")
+    assert shown.startswith("prompt is too long")
+    assert "123456789012" not in shown
