@@ -31,7 +31,9 @@ kind = "anthropic"
 api_key = "env:ANTHROPIC_API_KEY"
 ```
 
-Without a `[[providers]]` table, `ANTHROPIC_API_KEY` makes a provider; without that, the built-in sandbox answers.
+Without a `[[providers]]` table, the usual environment variables make providers, several together if they are complete (the
+last column of the last table); without any of them, the built-in sandbox answers. [providers.md](providers.md) has a working
+example for each kind.
 `MODELGATES_SECRET` replaces `<data-dir>/secret.key`; `MODELGATES_DATA_DIR` is `--data-dir`.
 
 """

@@ -1,6 +1,6 @@
 """`doctor`: whether this installation is well, and whether a gateway answers as Claude clients expect.
 
-Local checks are a table of small functions over the configuration; the replay of a client's requests is in `replay.py`.
+Local checks are a table of small functions over the configuration; a client's visit to a gateway is in `visit.py`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from modelgates_server.cli.finding import GREEN, RED, YELLOW, Check, Finding
 from modelgates_server.cli.frame import EXIT_FAILED, Options, Report
 from modelgates_server.cli.local import configured, existing, origin, translated
 from modelgates_server.cli.output import clean, dollars
-from modelgates_server.cli.replay import replay
-from modelgates_server.cli.welcome import SANDBOX_NOTICE
+from modelgates_server.cli.provider_checks import provider_checks
+from modelgates_server.cli.visit import make_visit
 from modelgates_server.errors import ConfigError, ModelGatesError
 from modelgates_server.ledger.credit import CREDIT_STANDING, credit_meter
 from modelgates_server.money import NUSD_PER_USD
@@ -42,7 +42,7 @@ def doctor(options: Options, url: str | None, key: str | None) -> Report:
     if url is not None:
         address = read_address(url)
         checks = [Check("base URL", YELLOW, note, remedy) for note, remedy in address.notes]
-        checks += asyncio.run(replay(address, key))
+        checks += asyncio.run(make_visit(address, key))
     else:
         checks = _local(options, key)
     ok = all(check.status != RED for check in checks)
@@ -56,7 +56,7 @@ def _local(options: Options, key: str | None) -> list[Check]:
     except ConfigError as error:
         return [Check("configuration", RED, error.message, error.remedy)]
     checks = [_run(name, act, config) for name, act in CHECKS]
-    return checks + _server(config, key)
+    return checks + provider_checks(config) + _server(config, key)
 
 
 def _run(name: str, act: Callable[[Config], Finding], config: Config) -> Check:
@@ -130,19 +130,11 @@ def _credit(config: Config) -> Finding:
     return status, f"{organization['name']} has {dollars(left_nusd)} left", remedy
 
 
-def _providers(config: Config) -> Finding:
-    if config.sandbox:
-        return YELLOW, SANDBOX_NOTICE, "export ANTHROPIC_API_KEY=… and start again"
-    named = ", ".join(f"{provider.slug} ({provider.base_url or provider.kind})" for provider in config.providers)
-    return GREEN, named, None
-
-
 CHECKS: Final[tuple[tuple[str, Callable[[Config], Finding]], ...]] = (
     ("configuration", _configuration),
     ("secret", _secret),
     ("database", _database),
     ("credit", _credit),
-    ("providers", _providers),
 )
 
 
@@ -152,7 +144,7 @@ def _server(config: Config, key: str | None) -> list[Check]:
     if config.server.port == 0 and config.server.public_url is None:
         return [Check("server", YELLOW, "port 0: its address is known only to whoever started it", "doctor --url URL")]
     address = read_address(here)
-    checks = asyncio.run(replay(address, key))
+    checks = asyncio.run(make_visit(address, key))
     if checks[0].status == RED:
         return [Check("server", YELLOW, f"none answers at {here}", "modelgates serve")]
     plain = [Check("base URL", YELLOW, note, remedy) for note, remedy in address.notes if note == PLAIN_HTTP]

@@ -7,14 +7,24 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from modelgates_server.catalogue.kinds import Kinds, bundled_kinds, load_kinds
 from modelgates_server.config.lines import Where
-from modelgates_server.config.providers import KINDS, KINDS_NOT_BUILT, read_providers
+from modelgates_server.config.providers import read_providers
 from modelgates_server.config.settings import NOT_BUILT, OTHER_VARIABLES, SETTINGS, Setting
 from modelgates_server.config.source import Source, hint, nearest, read_source
-from modelgates_server.config.values import Config, Credits, Database, ProviderConfig, Routing, Secret, Server
+from modelgates_server.config.values import (
+    Catalogue,
+    Config,
+    Credits,
+    Database,
+    ProviderConfig,
+    Routing,
+    Secret,
+    Server,
+)
 from modelgates_server.errors import ConfigError
 
-_SECTIONS = {"server": Server, "database": Database, "credits": Credits, "routing": Routing}
+_SECTIONS = {"server": Server, "database": Database, "credits": Credits, "routing": Routing, "catalogue": Catalogue}
 _NO_OVERRIDES: Mapping[str, object] = MappingProxyType({})
 
 
@@ -43,7 +53,9 @@ def load_config(  # noqa: PLR0913 - where a configuration can come from
         values[setting.section][setting.field or setting.name] = _value(setting, source, flags)
     folder = cwd / (data_dir or Path(environ.get("MODELGATES_DATA_DIR") or "modelgates-data"))
     values["database"]["url"] = _database_url(values["database"]["url"], folder)
-    providers = read_providers(source, source.values.get("providers"), warnings, with_keys=with_keys)
+    catalogue = Catalogue(**{name: _data_file(source, name, path, cwd) for name, path in values["catalogue"].items()})
+    kinds = _kinds(catalogue.providers)
+    providers = read_providers(source, source.values.get("providers"), kinds, warnings, with_keys=with_keys)
     config = Config(
         source=source.path,
         data_dir=folder,
@@ -51,9 +63,11 @@ def load_config(  # noqa: PLR0913 - where a configuration can come from
         database=Database(**values["database"]),
         credits=Credits(**values["credits"]),
         routing=Routing(**values["routing"]),
+        catalogue=catalogue,
+        kinds=kinds,
         providers=providers,
         secret=Secret(environ["MODELGATES_SECRET"]) if "MODELGATES_SECRET" in environ else None,
-        warnings=(*warnings, *_order_warnings(values["routing"]["order"], providers)),
+        warnings=(*warnings, *_order_warnings(values["routing"]["order"], providers, kinds)),
     )
     _check_server(config.server)
     return config
@@ -154,6 +168,34 @@ def _database_url(url: str | None, folder: Path) -> str:
     return url
 
 
+def _data_file(source: Source, name: str, path: Path | None, cwd: Path) -> Path | None:
+    """The operator's own data file: relative to the file that names it. Raises ConfigError when it is not there."""
+    if path is None:
+        return None
+    variable = f"MODELGATES_CATALOGUE_{name}".upper()
+    if variable in source.environ:
+        found = cwd / path
+        if not found.is_file():
+            raise ConfigError(f"{variable}: there is no file {found}")
+    else:
+        found = source.folder / path
+        if not found.is_file():
+            raise source.error(("catalogue", name), f"there is no file {found}")
+    return found
+
+
+def _kinds(overrides: Path | None) -> Kinds:
+    """What is known about kinds of providers. Raises ConfigError."""
+    if overrides is None:
+        return load_kinds(bundled_kinds())
+    try:
+        return load_kinds(bundled_kinds(), overrides.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"cannot read {overrides}: {error.strerror}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{overrides}: {error.message}", remedy=error.remedy) from error
+
+
 def _check_server(server: Server) -> None:
     if server.workers > 1:
         raise ConfigError(
@@ -179,9 +221,9 @@ def _meant(name: str, known: set[str]) -> str:
     return f"; did you mean {close}?" if close else ""
 
 
-def _order_warnings(order: Sequence[str], providers: Sequence[ProviderConfig]) -> list[str]:
+def _order_warnings(order: Sequence[str], providers: Sequence[ProviderConfig], kinds: Kinds) -> list[str]:
     slugs = [provider.slug for provider in providers]
-    usual = {*slugs, *KINDS, *KINDS_NOT_BUILT}
+    usual = {*slugs, *kinds.words}
     return [
         f"[routing] order names {slug!r}, but no provider has that slug"
         + (f"; {close}" if (close := hint(slug, slugs)) else "")

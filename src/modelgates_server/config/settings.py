@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from modelgates_server.catalogue.kinds import bundled_kinds, load_kinds
 from modelgates_server.errors import BadRequest
 from modelgates_server.money import nusd_from_usd
 
@@ -105,6 +106,7 @@ SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 TEXT = Kind("text", _text)
 PORT = Kind("port", _whole(0, 65_535, "a port number from 0 to 65535"), _number)
 COUNT = Kind("whole number", _whole(1, 1_024, "a whole number from 1"), _number)
+ATTEMPTS = Kind("whole number", _whole(1, 10, "a whole number from 1 to 10"), _number)
 SECONDS = Kind("seconds", _seconds, _number)
 FLAG = Kind("true or false", _flag, _truth)
 USD = Kind("USD as text", _usd)
@@ -143,7 +145,11 @@ SETTINGS = (
             field="initial_grant_nusd"),
     Setting("routing", "order", SLUGS, ["anthropic", "claude-on-aws", "bedrock", "vertex", "foundry"],
             "Which provider is tried first, by slug; those not named follow in the order of the file."),
-    Setting("routing", "connect_s", SECONDS, 10, "Longest wait for a connection to a provider."),
+    Setting("routing", "attempts_max", ATTEMPTS, 5, "Most attempts for one request, over all providers."),
+    Setting("routing", "cool_s_max", SECONDS, 300, "Longest time for which a provider that failed is passed over."),
+    Setting("routing", "retry_pause_s", SECONDS, 0.5,
+            "About how long the last provider left is given before it is asked once more after a hiccup."),
+    Setting("routing", "connect_s", SECONDS, 5, "Longest wait for a connection to a provider."),
     Setting("routing", "first_ping_s", SECONDS, 10, "A stream without content is opened with a ping after this."),
     Setting("routing", "ping_s", SECONDS, 15, "Pause between later pings in a silent stream."),
     Setting("routing", "first_byte_s", SECONDS, 120, "Longest wait for a provider's first content, before the next."),
@@ -152,6 +158,8 @@ SETTINGS = (
     Setting("routing", "total_s", SECONDS, 3600, "Longest duration of one request."),
     Setting("routing", "hold_wait_s", SECONDS, 2, "Longest wait for other requests to give reserved money back."),
     Setting("routing", "clamp", FLAG, True, "Lower max_tokens to what the budget affords instead of refusing."),  # noqa: FBT003
+    Setting("catalogue", "models", FILE, None, "Your own models and prices (JSON): changes single entries of the bundled data."),
+    Setting("catalogue", "providers", FILE, None, "The same for kinds of providers: what each takes and refuses."),
 )  # fmt: skip
 
 NOT_BUILT = {
@@ -166,16 +174,33 @@ NOT_BUILT = {
 OTHER_VARIABLES = ("MODELGATES_SECRET", "MODELGATES_CONFIG", "MODELGATES_DATA_DIR")
 """Variables that are no setting of the file, because the file or the data directory depends on them."""
 
-PROVIDER_KEYS = {
-    "slug": "The name that routing and people use.",
-    "kind": "anthropic, anthropic-compatible or sandbox.",
-    "base_url": "Its address; a trailing slash or a pasted /v1 is removed. [default for anthropic: https://api.anthropic.com]",
+PROVIDER_COMMON = {
+    "slug": "The name that routing and people use. [default: the kind]",
+    "kind": "What it is; see the table below.",
+    "models": "Our model id or slug = the provider's own name for it, such as a deployment or an ARN.",
+    "price_multiplier": 'What it asks, as a multiple of the list price, written as text. [default: "1"]',
+    "zdr": "Whether you have its word that it keeps nothing. [default: by kind]",
+    "data_collection": "allow or deny: whether it may keep prompts, or train on them. [default: by kind]",
+    "max_output_tokens": "Most output tokens that this provider is asked for; quotas may count what is asked.",
+}
+"""What every `[[providers]]` table may hold."""
+
+PROVIDER_KEYS = PROVIDER_COMMON | {
+    "base_url": "Its address, when it is not the kind's usual one; a trailing slash or a pasted /v1 is removed.",
     "api_key": "env:NAME, file:PATH (relative to this file), or the key itself, which is warned about.",
     "key_header": "Which header carries the key: x-api-key, bearer or both. [default: x-api-key]",
-    "models": "Our model id or slug = the provider's own name for it.",
-    "price_multiplier": 'What it asks, as a multiple of the list price, written as text. [default: "1"]',
+    "region": "The cloud's region, such as us-east-1; global, us and eu exist at Google.",
+    "project": "The Google project that pays.",
+    "workspace_id": "The Anthropic workspace, or the Bedrock project.",
+    "profile": "A profile of the AWS configuration, instead of the usual chain of credentials.",
+    "inference_profile": 'First word of the inference profiles: global, us, eu, …; "" for none. [default: "global"]',
+    "resource": "The name of the Foundry resource.",
+    "hosting": "Who runs the deployments: anthropic or azure. [default: anthropic]",
+    "credentials": "A file with Google credentials, relative to this file, instead of the application-default ones.",
+    "tenant_id": "The Entra tenant of a workload identity.",
+    "client_id": "The client id of a managed or workload identity.",
 }
-"""What a `[[providers]]` table may hold."""
+"""What a `[[providers]]` table may hold, whatever its kind."""
 
 
 def settings_reference() -> str:
@@ -192,8 +217,24 @@ def settings_reference() -> str:
         out.append("")
     out += ["## `[[providers]]`", "", "| setting | meaning |", "|---|---|"]
     out += [f"| `{name}` | {meaning} |" for name, meaning in PROVIDER_KEYS.items()]
+    out += ["", *_kinds_table()]
     out += ["", "Further environment variables: " + ", ".join(f"`{name}`" for name in OTHER_VARIABLES) + ".", ""]
     return "\n".join(out)
+
+
+def _kinds_table() -> list[str]:
+    """What each kind takes, from the bundled data; what it needs is in bold."""
+    out = ["| kind | is | takes | found without a table by |", "|---|---|---|---|"]
+    kinds = load_kinds(bundled_kinds())
+    for kind in map(kinds.find, kinds.words):
+        takes = [
+            f"**`{name}`**" if name in kind.required else f"`{name}`" for name in kind.settings if name != "base_url"
+        ]
+        if "base_url" in kind.required:
+            takes.append("**`base_url`**")
+        sets = [" + ".join(f"`{name}`" for name in names) for names in kind.environment]
+        out.append(f"| `{kind.word}` | {kind.name} | {', '.join(takes)} | {' or '.join(sets)} |")
+    return out
 
 
 def _line(setting: Setting) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
+from modelgates_server.catalogue.kinds import Kind, Kinds
+
 BODY_BYTES_MAX: Final = 32 * 1024 * 1024
 """The largest request body, as at Anthropic; a constant, because clients know it."""
 
@@ -76,9 +78,15 @@ class Credits:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """The default order of providers, and the clocks of a request, all in seconds (design decisions 1 and 4)."""
+    """The default order of providers, and the clocks of a request, all in seconds (design decisions 1 and 4).
+
+    `attempts_max` bounds the attempts of one request over all providers, `cool_s_max` the pause of a provider that failed.
+    """
 
     order: tuple[str, ...]
+    attempts_max: int
+    cool_s_max: float
+    retry_pause_s: float
     connect_s: float
     first_ping_s: float
     ping_s: float
@@ -91,11 +99,22 @@ class Routing:
 
 
 @dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The operator's own data files, which change single entries of the bundled ones: models and prices, kinds of providers."""
+
+    models: Path | None
+    providers: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderConfig:
     """One upstream. `base_url` has no trailing slash and no ``/v1``; it is empty for the sandbox.
 
-    `key_header` is x-api-key, bearer or both; `models` maps our model id or slug to the provider's own name;
-    `multiplier_ppm` is what the provider asks in millionths of the list price.
+    `kind` is the word of the file, `traits` what is known about it, hosting included. `key_header` is x-api-key, bearer or both;
+    `models` maps our model id or slug to the provider's own name; `multiplier_ppm` is what the provider asks in millionths of
+    the list price. `settings` are the kind's own: region, project, workspace_id, profile, inference_profile (with its dot, or
+    empty), resource, credentials (an absolute path), tenant_id, client_id, hosting. `zdr`: it keeps nothing; `collects`: it may
+    keep or train on prompts. `max_output_tokens` bounds what is asked of this provider.
     """
 
     slug: str
@@ -105,13 +124,26 @@ class ProviderConfig:
     key_header: str
     models: Mapping[str, str]
     multiplier_ppm: int
+    traits: Kind
+    settings: Mapping[str, str]
+    zdr: bool
+    collects: bool
+    max_output_tokens: int | None
+
+    @property
+    def auth(self) -> str:
+        """How it authenticates: with a `key`, with the credentials of `aws`, `google` or `azure`, or empty: not at all."""
+        if self.api_key is not None:
+            return "key"
+        return next((way for way in self.traits.auth if way != "key"), "")
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """Everything the operator decided. `warnings` are sentences for the operator; `source` is the file that was read.
 
-    `data_dir` is absolute; `secret` is MODELGATES_SECRET when it was given.
+    `kinds` is what is known about kinds of providers, with the operator's changes. `data_dir` is absolute; `secret` is
+    MODELGATES_SECRET when it was given.
     """
 
     source: Path | None
@@ -120,6 +152,8 @@ class Config:
     database: Database
     credits: Credits
     routing: Routing
+    catalogue: Catalogue
+    kinds: Kinds
     providers: tuple[ProviderConfig, ...]
     secret: Secret | None
     warnings: tuple[str, ...]

@@ -1,109 +1,75 @@
-"""The Anthropic wire: Anthropic itself, anything compatible, and the sandbox (providers 3.1, 3.8)."""
+"""The Anthropic wire: Anthropic itself, anything compatible, the sandbox, and what other kinds build upon (providers 3.1, 3.8)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Final
 
 from modelgates_server.catalogue.models import Endpoint
-from modelgates_server.outbound.http import Outbound, OutboundError, OutboundReply
-from modelgates_server.providers.base import FAULT_BODY_BYTES_MAX, Fault, Outgoing, Reply
+from modelgates_server.outbound.http import Outbound
+from modelgates_server.providers.base import Outgoing, Provider, Setup
+from modelgates_server.providers.versions import OLD
+from modelgates_server.providers.wire import Call, Headers, HttpProvider, KeyCredential, Translator, counted_tokens
 
-DEFAULT_VERSION = "2023-06-01"
-"""Added only when the client names none; never raised, because newer versions refuse older bodies (providers 1)."""
-
-COUNT_BYTES_MAX = 4096
-
-_KEY_HEADERS = {
+_KEY_HEADERS: Final = {
     "x-api-key": (("x-api-key", "{}"),),
     "bearer": (("authorization", "Bearer {}"),),
     "both": (("x-api-key", "{}"), ("authorization", "Bearer {}")),
 }
 
 
-@dataclass(slots=True)
-class OpenReply:
-    """A streaming or whole answer from an Anthropic-shaped upstream."""
-
-    reply: OutboundReply
-    request_id: str | None
-    content_type: str
-
-    async def read(self) -> bytes:
-        try:
-            return await self.reply.read()
-        except OutboundError as error:
-            raise Fault(error.kind, str(error), request_id=self.request_id) from error
-
-    def tap(self, taker: Callable[[bytes], bool]) -> None:
-        self.reply.tap(taker)
-
-    def close(self) -> None:
-        self.reply.close()
-
-
 class AnthropicWire:
-    """One provider that speaks `POST {base}/v1/messages`."""
+    """`POST {base}/v1/messages`: the client's own bytes, version and betas in headers.
 
-    def __init__(
-        self, slug: str, base_url: str, api_key: str, outbound: Outbound, *, key_header: str = "x-api-key"
-    ) -> None:
-        self.slug = slug
+    `extra` are headers that the provider wants with every call. An upstream that speaks this wire but is not run by
+    Anthropic is not `trusted` with its error texts.
+    """
+
+    foreign_events = False
+
+    def __init__(self, base_url: str, *, extra: Headers | None = None, trusted: bool = True) -> None:
         self._messages = f"{base_url}/v1/messages"
-        self._outbound = outbound
-        self._credential = tuple((name, form.format(api_key)) for name, form in _KEY_HEADERS[key_header])
+        self._extra = extra or []
+        self.trusted = trusted
 
-    async def open(self, endpoint: Endpoint, request: Outgoing) -> Reply:  # noqa: ARG002 - the model stands in the body
-        reply = await self._send(self._messages, request)
-        return OpenReply(reply, reply.headers.get("request-id"), reply.headers.get("content-type", ""))
+    def messages(self, endpoint: Endpoint, request: Outgoing) -> Call:  # noqa: ARG002 - the model stands in the body
+        return self._call(self._messages, request)
 
-    async def count(self, endpoint: Endpoint, request: Outgoing) -> bytes:  # noqa: ARG002 - the model stands in the body
-        reply = await self._send(f"{self._messages}/count_tokens", request)
-        try:
-            return await reply.read_all(COUNT_BYTES_MAX)
-        except OutboundError as error:
-            raise Fault(error.kind, str(error)) from error
-        finally:
-            reply.close()
+    def count(self, endpoint: Endpoint, request: Outgoing) -> Call | None:  # noqa: ARG002
+        return self._call(f"{self._messages}/count_tokens", request)
 
-    async def _send(self, url: str, request: Outgoing) -> OutboundReply:
-        try:
-            reply = await self._outbound.request(
-                "POST", f"{url}?beta=true" if request.beta_query else url, self._headers(request), request.body
-            )
-        except OutboundError as error:
-            raise Fault(error.kind, str(error)) from error
-        if reply.status != 200:
-            raise await _fault(reply)
-        return reply
+    def counted(self, body: bytes) -> int:
+        return counted_tokens(body)
 
-    def _headers(self, request: Outgoing) -> list[tuple[str, str]]:
+    def translator(self, content_type: str) -> Translator | None:  # noqa: ARG002 - it is in the dialect already
+        return None
+
+    def _call(self, url: str, request: Outgoing) -> Call:
+        return Call("POST", f"{url}?beta=true" if request.beta_query else url, self.headers(request), request.body())
+
+    def headers(self, request: Outgoing) -> Headers:
+        """The client's headers that travel, its betas in one line, a version in every case."""
         headers = [
             *request.headers,
             ("content-type", "application/json"),
             ("accept-encoding", "identity"),
-            *self._credential,
+            *self._extra,
         ]
-        if not any(name == "anthropic-version" for name, _ in request.headers):
-            headers.append(("anthropic-version", DEFAULT_VERSION))
+        if request.betas:
+            headers.append(("anthropic-beta", ",".join(request.betas)))
+        if request.header("anthropic-version") is None:
+            headers.append(("anthropic-version", OLD))
         return headers
 
 
-async def _fault(reply: OutboundReply) -> Fault:
-    try:
-        body = await reply.read_all(FAULT_BODY_BYTES_MAX)
-    except OutboundError:
-        body = b""  # the status alone is a complete verdict
-    finally:
-        reply.close()
-    headers = reply.headers
-    return Fault(
-        "status",
-        f"HTTP {reply.status}",
-        status=reply.status,
-        body=body,
-        content_type=headers.get("content-type", ""),
-        retry_after=headers.get("retry-after"),
-        should_retry=headers.get("x-should-retry"),
-        request_id=headers.get("request-id"),
-    )
+def key_headers(key: str, form: str) -> Headers:
+    """An API key in the header, or headers, that `form` names: x-api-key, bearer or both."""
+    return [(name, text.format(key)) for name, text in _KEY_HEADERS[form]]
+
+
+def build(setup: Setup, outbound: Outbound) -> Provider:
+    """Anthropic itself, a compatible endpoint or the sandbox."""
+    workspace = setup.settings.get("workspace_id")
+    extra = [("anthropic-workspace-id", workspace)] if workspace else None
+    wire = AnthropicWire(setup.base_url, extra=extra, trusted=setup.kind.operator in {"anthropic", "other"})
+    key = KeyCredential(key_headers(setup.api_key, setup.key_header) if setup.api_key else [])
+    return HttpProvider(setup.slug, wire, key, outbound)

@@ -52,6 +52,8 @@ def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -
         ('[server]\ntrusted_proxies = ["10.0.0.0/8"]', 2, "not built yet"),
         ("[alerts]\nemail = 1", 1, "not built yet"),
         ("[privacy]\nprompts = true\n", 1, "not built yet"),
+        ("[routing]\nattempts_max = 11", 2, "a whole number from 1 to 10"),
+        ('[catalogue]\nmodels = "nope.json"', 2, "there is no file"),
         ("[routing]\nfirst_ping_s = 0", 2, "number of seconds"),
         ("[routing]\nidle_s = nan", 2, "number of seconds"),
         ("[routing]\nidle_s = 1e9", 2, "number of seconds"),
@@ -76,7 +78,18 @@ def test_a_bad_setting_is_refused_with_its_line(tmp_path: Path, text: str, line:
 @pytest.mark.parametrize(
     ("rest", "line", "told"),
     [
-        ('kind = "bedrock"', 2, "kind 'bedrock' is not built yet"),
+        ('kind = "bedrock"', 1, "needs a region"),
+        ('kind = "bedrock"\nregion = "us east"', 3, "region must be"),
+        ('kind = "bedrock"\nregion = "us-east-1/../x"', 3, "region must be"),
+        ('kind = "claude-on-aws"\nregion = "us-east-1"', 1, "needs a workspace_id"),
+        ('kind = "vertex"\nproject = "p-1"\napi_key = "k"', 4, "of the kind 'vertex' takes no api_key"),
+        ('kind = "vertex"\nproject = "p-1"\ncredentials = "nope.json"', 4, "there is no file"),
+        ('kind = "foundry"', 1, "needs a resource"),
+        ('kind = "foundry"\nresource = "r-1"\nhosting = "aws"', 4, "hosting must be one of anthropic, azure"),
+        ('kind = "anthropic"\napi_key = "k"\nregion = "us-east-1"', 4, "takes no region"),
+        ('kind = "anthropic"\napi_key = "k"\nzdr = "yes"', 4, "zdr must be true or false"),
+        ('kind = "anthropic"\napi_key = "k"\ndata_collection = true', 4, "data_collection must be one of allow, deny"),
+        ('kind = "anthropic"\napi_key = "k"\nmax_output_tokens = 0', 4, "max_output_tokens must be"),
         ('kind = "antropic"', 2, "kind must be one of"),
         ('slug = "x"', 1, "needs a kind"),
         ('kind = "anthropic"', 1, "'ANTHROPIC_API_KEY' is not set"),
@@ -183,18 +196,11 @@ def test_a_secret_stays_inside() -> None:
         secret._text = "y"
 
 
-def test_providers_are_found_in_the_usual_variables(tmp_path: Path) -> None:
-    """Anthropic's key makes its provider; the client's base URL is left alone; other clouds are told to wait."""
-    environ = {
-        "ANTHROPIC_API_KEY": "sk-ant-1",
-        "ANTHROPIC_BASE_URL": "http://127.0.0.1:8787/api",
-        "AWS_BEARER_TOKEN_BEDROCK": "t",
-    }
-    config = load(tmp_path, None, environ)
-    assert [(provider.slug, provider.base_url) for provider in config.providers] == [
-        ("anthropic", "https://api.anthropic.com")
-    ]
-    assert "'bedrock' are not built yet" in config.warnings[0]
+def test_our_own_key_and_address_are_no_provider(tmp_path: Path) -> None:
+    """The client's base URL is left alone; a key of ours in the provider's variable is refused with a warning."""
+    environ = {"ANTHROPIC_API_KEY": "sk-ant-1", "ANTHROPIC_BASE_URL": "http://127.0.0.1:8787/api"}
+    (provider,) = load(tmp_path, None, environ).providers
+    assert (provider.slug, provider.base_url) == ("anthropic", "https://api.anthropic.com")
     ours = load(tmp_path, None, {"ANTHROPIC_API_KEY": "sk-mg-v1-abc"})
     assert ours.sandbox
     assert "holds a ModelGates key" in ours.warnings[0]
