@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1] / "src" / PACKAGE
 LEAVES = ("errors", "clock", "money", "limits", "privacy")
 
 MAY_IMPORT: dict[str, set[str]] = {
-    "config": set(),
+    "config": {"catalogue"},
     "dialects": set(),
     "catalogue": {"dialects"},
     "routing": {"dialects", "catalogue"},

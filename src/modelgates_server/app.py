@@ -8,21 +8,25 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import random
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from modelgates_server import upkeep
 from modelgates_server.accounts.directory import Directory
 from modelgates_server.activity import generation
 from modelgates_server.activity.metrics import Metrics
-from modelgates_server.catalogue.load import Catalogue, bundled, load_catalogue
-from modelgates_server.catalogue.models import Endpoint
+from modelgates_server.activity.reports import recall
+from modelgates_server.catalogue.load import bundled, load_catalogue
 from modelgates_server.clock import Clock, SystemClock
 from modelgates_server.config import Config, ProviderConfig
+from modelgates_server.config.endpoints import endpoints_of
 from modelgates_server.console.pages import Pages
 from modelgates_server.console.status import House, ProviderLine
 from modelgates_server.edge.context import Context, EdgeSettings
@@ -31,11 +35,17 @@ from modelgates_server.ledger.ledger import Ledger
 from modelgates_server.ledger.units import TABLES
 from modelgates_server.listener import Listener, listen, listen_url, loop_factory, server_config
 from modelgates_server.outbound.http import Outbound
-from modelgates_server.providers.anthropic import AnthropicWire
-from modelgates_server.providers.base import Provider
+from modelgates_server.providers.base import Provider, Setup
+from modelgates_server.providers.kinds import build_provider
+from modelgates_server.relay.answers import StreamAnswer
+from modelgates_server.relay.carry import Carrier
 from modelgates_server.relay.funds import Funds
+from modelgates_server.relay.router import Router
 from modelgates_server.relay.spine import Relay
 from modelgates_server.relay.values import Settings, Stopping
+from modelgates_server.routing.fit import Fitter
+from modelgates_server.routing.health import Health
+from modelgates_server.routing.stick import Stickiness
 from modelgates_server.storage.engine import connect, open_engine, sqlite_path
 from modelgates_server.storage.lock import ServingLock
 from modelgates_server.storage.reader import Reader
@@ -58,6 +68,9 @@ GC_OBJECTS = 20_000
 
 SWITCH_INTERVAL_S = 0.0005
 """The commit thread gets the interpreter back within half a millisecond after its fsync, instead of Python's five."""
+
+
+_SPREAD: Final = random.Random().random  # noqa: S311 - pauses that differ, not secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,32 +234,38 @@ class _Parts(NamedTuple):
 
 def _assemble(parts: _Parts) -> Application:
     config, clock, reader, writer, ledger, outbound, tasks, sandbox_url = parts
-    catalogue = load_catalogue(bundled())
+    catalogue = load_catalogue(bundled(), _file(config.catalogue.models))
     directory = Directory(reader, load_secret(config, create=False), clock)
-    settings = Settings(
-        first_byte_s=config.routing.first_byte_s,
-        answer_s=config.routing.answer_s,
-        count_s=min(COUNT_S, config.routing.first_byte_s),
-        idle_s=config.routing.idle_s,
-        total_s=config.routing.total_s,
-        hold_wait_s=config.routing.hold_wait_s,
-        clamp=config.routing.clamp,
-        order=tuple(config.routing.order),
-    )
+    settings = _settings(config)
     metrics = Metrics()
     metrics.watch("store_batches", "Transactions of the writer", lambda: writer.batches)
     metrics.watch("store_units", "Changes that those transactions carried", lambda: writer.units)
+    providers = {entry.slug: _provider(entry, outbound, sandbox_url) for entry in config.providers}
+    router = Router(
+        catalogue=catalogue,
+        endpoints=endpoints_of(catalogue, config.providers),
+        fitter=Fitter(config.kinds, [entry.traits for entry in config.providers]),
+        health=Health(_SPREAD, cool_s_max=config.routing.cool_s_max),
+        stickiness=Stickiness(),
+        clock=clock,
+        order=tuple(config.routing.order),
+        recall=partial(recall, reader),
+    )
+    metrics.watch_providers(providers, lambda: [slug for slug, _, _ in router.health.out_of_service(clock.monotonic_s())])
+    live: dict[str, StreamAnswer] = {}
     relay = Relay(
         catalogue=catalogue,
-        endpoints=_endpoints(catalogue, config.providers),
-        providers={entry.slug: _provider(entry, outbound, sandbox_url) for entry in config.providers},
+        router=router,
+        providers=providers,
+        carrier=Carrier(router, providers, settings, live, _SPREAD),
         ledger=ledger,
-        funds=Funds(ledger, directory, clock, settings),
+        funds=Funds(ledger, directory, clock, settings, catalogue.version),
         metrics=metrics,
         clock=clock,
         settings=settings,
-        live={},
+        live=live,
         stopping=Stopping(),
+        spawn=tasks.spawn,
     )
     context = Context(
         relay, directory, catalogue, reader, metrics, clock, tasks,
@@ -270,34 +289,36 @@ def _page(handler: Callable[[Any], Awaitable[None]]) -> Callable[[Context, Any],
     return page
 
 
-def _provider(entry: ProviderConfig, outbound: Outbound, sandbox_url: str | None) -> Provider:
-    if entry.kind == "sandbox":
-        return AnthropicWire(entry.slug, sandbox_url or "", "sandbox", outbound)
-    return AnthropicWire(
-        entry.slug,
-        entry.base_url,
-        entry.api_key.reveal() if entry.api_key else "",
-        outbound,
-        key_header=entry.key_header,
+def _settings(config: Config) -> Settings:
+    routing = config.routing
+    return Settings(
+        first_byte_s=routing.first_byte_s,
+        answer_s=routing.answer_s,
+        count_s=min(COUNT_S, routing.first_byte_s),
+        idle_s=routing.idle_s,
+        total_s=routing.total_s,
+        hold_wait_s=routing.hold_wait_s,
+        retry_pause_s=routing.retry_pause_s,
+        attempts_max=routing.attempts_max,
+        clamp=routing.clamp,
     )
 
 
-def _endpoints(catalogue: Catalogue, providers: tuple[ProviderConfig, ...]) -> dict[str, tuple[Endpoint, ...]]:
-    """Each model's endpoints: one per configured provider, under the provider's own name for the model."""
-    found: dict[str, tuple[Endpoint, ...]] = {}
-    for slug, model in catalogue.models.items():
-        found[slug] = tuple(
-            Endpoint(
-                provider=entry.slug,
-                kind=entry.kind,
-                model=model,
-                upstream_model=entry.models.get(model.id) or entry.models.get(slug) or model.id,
-                modifiers=catalogue.modifiers,
-                multiplier_ppm=entry.multiplier_ppm,
-            )
-            for entry in providers
-        )
-    return found
+def _file(path: Path | None) -> bytes | None:
+    return None if path is None else path.read_bytes()
+
+
+def _provider(entry: ProviderConfig, outbound: Outbound, sandbox_url: str | None) -> Provider:
+    sandbox = entry.kind == "sandbox"
+    setup = Setup(
+        slug=entry.slug,
+        kind=entry.traits,
+        base_url=(sandbox_url or "") if sandbox else entry.base_url,
+        api_key="sandbox" if sandbox else entry.api_key.reveal() if entry.api_key else None,
+        key_header=entry.key_header,
+        settings=entry.settings,
+    )
+    return build_provider(setup, outbound)
 
 
 def _start_upkeep(application: Application, clock: Clock) -> None:

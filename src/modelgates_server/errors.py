@@ -127,7 +127,7 @@ class UpstreamFailed(ModelGatesError):
     """No provider could answer.
 
     `kind` is one of the status classes of `routing/verdict.py`; `status` and `body` are the upstream's own when they may
-    be shown to the client unchanged (an Anthropic-shaped 4xx), else None; `retry_after` is the upstream's header text.
+    be shown to the client unchanged (an Anthropic-shaped 4xx), else None; `retry_after` is whole seconds as text.
     """
 
     def __init__(
@@ -146,3 +146,4 @@ class UpstreamFailed(ModelGatesError):
         self.body = body
         self.retry_after = retry_after
         self.should_retry = should_retry
+        self.report: bytes | None = None  # the routing report, when the client asked for one

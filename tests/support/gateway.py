@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,13 @@ from modelgates_server.config import Config, load_config
 from modelgates_server.edge.protocol import GatewayProtocol
 from modelgates_server.management import Initialised, NewKey, create_key, initialise
 from modelgates_server.money import nusd_from_usd
-from modelgates_server.simulator import Simulator
+from modelgates_server.simulator import Simulator, TokenIssuer, serve_identity
 from modelgates_server.simulator import serve as serve_simulator
+from modelgates_server.storage.checks import Problem
 from modelgates_server.storage.engine import open_engine, sqlite_path
-from modelgates_server.storage.maintenance import upgrade
+from modelgates_server.storage.maintenance import check, upgrade
 from modelgates_server.vault.secret import load_secret
+from tests.support.upstream import ACCOUNT, ServiceAccount, Upstream
 
 MODEL = "claude-opus-4-8"
 UPSTREAM_KEY = "sk-upstream"
@@ -139,6 +141,11 @@ class Gateway:
         ) as response:
             return Told(response.status, response.headers, await response.read())
 
+    def forget(self) -> None:
+        """Everybody is in service again and holds no conversation, as after a restart."""
+        self.application.relay.router.health.forget()
+        self.application.relay.router.stickiness.forget()
+
     def rows(self, statement: str, **values: Any) -> list[dict[str, Any]]:
         return self.application.context.reader.all(statement, values)
 
@@ -152,6 +159,15 @@ class Gateway:
         found = "SELECT 1 FROM generations WHERE id = :id"
         await until(lambda: self.rows(found, id=generation_id), "there is no receipt")
         return self.generation(generation_id)
+
+    def entries(self, generation_id: str) -> dict[str, int]:
+        """What was booked for a request: the sum of each kind of entry."""
+        found = "SELECT kind, SUM(amount_nusd) AS sum FROM entries WHERE generation_id = :id GROUP BY kind"
+        return {row["kind"]: row["sum"] for row in self.rows(found, id=generation_id)}
+
+    def problems(self) -> list[Problem]:
+        """What is wrong in the books: nothing, at any time."""
+        return check(sqlite_path(self.config.database.url))
 
     def overspent(self) -> list[dict[str, Any]]:
         return self.rows('SELECT * FROM meters WHERE "limit" IS NOT NULL AND posted + held > "limit"')
@@ -234,19 +250,25 @@ async def open_gateway(
     folder: Path,
     *,
     credit_usd: str = "100",
-    simulators: int = 1,
+    simulators: int | Mapping[str, str] = 1,
+    upstreams: Sequence[Upstream] = (),
     routing: Mapping[str, Any] | None = None,
     toml: str = "",
 ) -> AsyncIterator[Gateway]:
-    """Start simulators and a gateway over them, on free ports, with an initialised database in `folder`."""
+    """Start simulators and a gateway over them, on free ports, with an initialised database in `folder`.
+
+    `simulators` says how many of Anthropic's, called anthropic, backup-1 and so on; or slug -> kind. `upstreams` are further
+    providers, asked after them unless `routing` has an order.
+    """
     async with AsyncExitStack() as stack:
-        stand_ins = [Simulator(keep_bodies=True) for _ in range(simulators)]
-        bases = []
-        for simulator in stand_ins:
-            served = await serve_simulator(simulator, "127.0.0.1", 0)
-            stack.push_async_callback(served.stop)
-            bases.append(served.url)
-        config = _configure(folder, bases, routing or {}, toml)
+        _make(folder)
+        stand_ins: list[Simulator] = []
+        providers: list[Upstream] = []
+        for slug, kind in (_anthropics(simulators) if isinstance(simulators, int) else simulators).items():
+            simulator, upstream = await _stand_in(stack, folder, slug, kind)
+            stand_ins.append(simulator)
+            providers.append(upstream)
+        config = _configure(folder, [*providers, *upstreams], routing or {}, toml)
         made = _initialise(config, credit_usd)
         application = await stack.enter_async_context(build(config, SystemClock()))
         between = Between(application)
@@ -256,13 +278,33 @@ async def open_gateway(
         yield Gateway(url, made.api_key or "", config, application, stand_ins, http, made, server, between)
 
 
-def _configure(folder: Path, bases: list[str], routing: Mapping[str, Any], toml: str) -> Config:
+def _anthropics(count: int) -> dict[str, str]:
+    return {f"backup-{number}" if number else "anthropic": "anthropic" for number in range(count)}
+
+
+def _make(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
+
+
+async def _stand_in(stack: AsyncExitStack, folder: Path, slug: str, kind: str) -> tuple[Simulator, Upstream]:
+    """A running simulator that speaks the wire of a kind. Google's takes only tokens of a token server of its own."""
+    issuer = TokenIssuer() if kind == "vertex" else None
+    simulator = Simulator(keep_bodies=True, wire=kind, tokens=issuer)
+    served = await serve_simulator(simulator, "127.0.0.1", 0)
+    stack.push_async_callback(served.stop)
+    more = {}
+    if issuer is not None:
+        identity = await serve_identity(issuer)
+        stack.push_async_callback(identity.stop)
+        account = ServiceAccount.make()
+        issuer.trust(ACCOUNT, account.public_pem)
+        more = {"credentials": account.write(folder / "account.json", identity.url)}
+    return simulator, Upstream(slug, served.url, kind, more)
+
+
+def _configure(folder: Path, providers: Sequence[Upstream], routing: Mapping[str, Any], toml: str) -> Config:
     lines = [toml, "[routing]", *(f"{name} = {json.dumps(value)}" for name, value in routing.items())]
-    for number, base in enumerate(bases):
-        slug = "anthropic" if number == 0 else f"backup-{number}"
-        lines += ["[[providers]]", f'slug = "{slug}"', 'kind = "anthropic"', f'base_url = "{base}"']
-        lines += ['api_key = "env:UPSTREAM_KEY"']
+    lines += [provider.table for provider in providers]
     file = folder / "modelgates.toml"
     file.write_text("\n".join(lines))
     return load_config(file, folder / "data", None, {"UPSTREAM_KEY": UPSTREAM_KEY}, folder, {})

@@ -16,6 +16,7 @@ QUICK = {
     "idle_s": 0.5,
     "hold_wait_s": 1.0,
     "connect_s": 1.0,
+    "retry_pause_s": 0.01,
 }
 
 
@@ -26,7 +27,13 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gat
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
-    """A gateway with two providers."""
+async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
     async with open_gateway(tmp_path_factory.mktemp("walk") / "pair", simulators=2, routing=QUICK) as running:
         yield running
+
+
+@pytest.fixture
+def pair(two: Gateway) -> Gateway:
+    """A gateway with two providers, both in service; no conversation is anywhere."""
+    two.forget()
+    return two

@@ -8,6 +8,7 @@ import re
 import socket
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from tests.support.gateway import Gateway, ask, open_gateway
@@ -22,7 +23,7 @@ FAILING: dict[str, tuple[dict[str, Any], str]] = {
     "429": ({"status": 429, "retry_after": 7}, "rate_limit"),
     "401": ({"status": 401}, "misconfigured"),
     "403": ({"status": 403}, "misconfigured"),
-    "402": ({"status": 402}, "misconfigured"),
+    "402": ({"status": 402}, "account"),
     "404": ({"status": 404, "message": "model: claude-opus-4-8"}, "absent"),
     "413": ({"status": 413}, "too_large"),
     "redirect": ({"redirect": "/v1/models"}, "broken"),
@@ -40,6 +41,11 @@ FAILING: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+def fresh() -> str:
+    """The opening of a conversation that nobody holds."""
+    return f"hello {uuid4()}"
+
+
 def attempts(row: dict[str, Any]) -> list[tuple[str, str | None]]:
     return [(attempt["provider"], attempt["fault"]) for attempt in json.loads(row["attempts"])]
 
@@ -53,7 +59,7 @@ async def test_the_second_provider_answers_and_nobody_notices(pair: Gateway, nam
     control, fault = FAILING[name]
     pair.simulators[0].script.append(control)
 
-    told = await pair.send(ask(stream=stream))
+    told = await pair.send(ask(fresh(), stream=stream))
 
     row, second = pair.generation(told.id), pair.simulators[1].log[-1]
     assert told.status == 200
@@ -71,7 +77,7 @@ async def test_the_clients_own_mistake_is_told_at_once(pair: Gateway) -> None:
     before = len(pair.simulators[1].log)
     pair.simulators[0].script.append({"status": 400, "message": "messages: nope"})
 
-    told = await pair.send(ask())
+    told = await pair.send(ask(fresh()))
 
     assert (told.status, told.error["message"]) == (400, "messages: nope")
     assert len(pair.simulators[1].log) == before
@@ -82,7 +88,7 @@ async def test_nothing_is_tried_again_after_content(pair: Gateway) -> None:
     before = len(pair.simulators[1].log)
     pair.simulators[0].script.append({"cut_after_event": 5})
 
-    told = await pair.send(ask(stream=True))
+    told = await pair.send(ask(fresh(), stream=True))
 
     assert (told.names.count("message_start"), told.names[-1]) == (1, "error")
     assert len(pair.simulators[1].log) == before
@@ -108,14 +114,15 @@ async def test_when_all_fail_the_most_useful_fault_is_told(
 ) -> None:
     """One status for all attempts, never the provider's own 401, 402 or 403; nothing is charged, both attempts are kept."""
     pair.simulators[0].script.append(first)
-    pair.simulators[1].script.append(second)
+    pair.simulators[1].script.extend([second] * 2)  # the last one is asked once more
 
-    told = await pair.send(ask())
+    told = await pair.send(ask(fresh()))
+    pair.simulators[1].script.clear()
 
     row = await pair.receipt(told.id)
     assert (told.status, told.error["type"]) == (status, error_type)
-    assert told.headers.get("retry-after") == ("7" if status == 429 else None)
-    assert [provider for provider, _ in attempts(row)] == ["anthropic", "backup-1"]
+    assert told.headers.get("retry-after") == {429: "7", 529: "2"}.get(status)
+    assert list(dict(attempts(row))) == ["anthropic", "backup-1"]
     assert (row["outcome"], row["cost_nusd"]) == ("failed", 0)
     await pair.quiet()
 

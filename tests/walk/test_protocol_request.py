@@ -131,7 +131,7 @@ async def test_betas_pass_verbatim_from_one_header_or_several(gateway: Gateway) 
         assert response.status == 200
 
     seen = gateway.simulator.log[-1].headers["anthropic-beta"]
-    assert seen == "effort-2025-11-24,never-seen-2031-01-01, context-1m-2025-08-07"
+    assert seen == "effort-2025-11-24,never-seen-2031-01-01,context-1m-2025-08-07"
 
 
 async def test_strange_headers_are_no_reason_to_refuse(gateway: Gateway) -> None:

@@ -23,7 +23,10 @@ CALLERS_MAX = 50_000
 """About 1 KB each. When it is full the oldest entry goes."""
 
 _VERSION = "SELECT version FROM policy WHERE id = 1"
-_KEY = "SELECT * FROM api_keys WHERE hash = :hash"
+_KEY = """
+    SELECT k.*, w.routing AS workspace_routing FROM api_keys k LEFT JOIN workspaces w ON w.id = k.workspace_id
+    WHERE k.hash = :hash
+"""
 _BUDGETS = """
     SELECT scope, scope_id, "window", limit_nusd FROM budgets
     WHERE (scope = 'member' AND scope_id = :member_id) OR (scope = 'workspace' AND scope_id = :workspace_id)
@@ -140,6 +143,7 @@ def _caller(row: Row, budgets: Sequence[Row], version: int) -> Caller:
         meters=_meters(row, budgets),
         allowed_models=None if row["allowed_models"] is None else frozenset(json.loads(row["allowed_models"])),
         expires_at_s=row["expires_at_s"],
+        routing=tuple(text.encode() for text in (row["workspace_routing"], row["routing"]) if text),
     )
 
 

@@ -20,7 +20,7 @@ class Caller:
     """A live key and everything that is decided by it, read under one `policy_version`.
 
     `meters` are in the order in which a refusal names them: rates first, then member, workspace, key, organisation credit.
-    `allowed_models` are slugs, None allows all. `order` is the caller's provider order, empty for the default.
+    `allowed_models` are slugs, None allows all. `routing` holds provider preferences as JSON, the workspace's before the key's.
     `expires_at_s` is Unix seconds or None; whoever uses a Caller checks it against the clock.
     """
 
@@ -33,5 +33,5 @@ class Caller:
     policy_version: int
     meters: tuple[MeterRef, ...]
     allowed_models: frozenset[str] | None = None
-    order: tuple[str, ...] = ()
+    routing: tuple[bytes, ...] = ()
     expires_at_s: int | None = None

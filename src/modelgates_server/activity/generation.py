@@ -48,7 +48,7 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One try at one endpoint. `fault` is its class, or None when it answered."""
+    """One try at one endpoint. `fault` is its class, or None when it answered; `model` is the provider's name, `slug` ours."""
 
     provider: str
     model: str
@@ -57,10 +57,14 @@ class Attempt(msgspec.Struct, frozen=True):
     ms: int
     request_id: str | None = None
     detail: str = ""
+    slug: str = ""
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """What it cost, in nano-USD: to the budgets, to us, and what caching saved; with the lines of the bill."""
+    """What it cost, in nano-USD: to the budgets, to us, and what caching saved; with the lines of the bill.
+
+    `uncertain_nusd` is what attempts of unknown fate may have cost at most; the books keep it on an account of its own.
+    """
 
     charged_nusd: int = 0
     upstream_nusd: int = 0
@@ -68,6 +72,7 @@ class Cost(msgspec.Struct, frozen=True):
     held_nusd: int = 0
     price_version: str = ""
     parts: tuple[dict[str, Any], ...] = ()
+    uncertain_nusd: int = 0
 
 
 NO_USAGE = Usage()
@@ -90,6 +95,8 @@ class Generation(msgspec.Struct, frozen=True):
     generation_ms: int | None = None
     plan: tuple[dict[str, Any], ...] | list[dict[str, Any]] = ()
     attempts: tuple[Attempt, ...] = ()
+    conversation: str | None = None
+    inputs: bytes | None = None
 
 
 def rows(generation: Generation) -> list[tuple[Statement | str, Row]]:
@@ -144,6 +151,8 @@ def _receipt(generation: Generation) -> Row:
         "parts": _json(cost.parts),
         "plan": _json(generation.plan),
         "attempts": _json(generation.attempts),
+        "conversation": generation.conversation,
+        "inputs": None if generation.inputs is None else generation.inputs.decode(),
     }
 
 

@@ -12,6 +12,11 @@ from modelgates_server.storage.hot import Row
 from modelgates_server.storage.reader import Reader
 
 _GENERATION = "SELECT * FROM generations WHERE id = :id AND organization_id = :organization_id"
+_HOLDER = """
+    SELECT provider FROM generations WHERE conversation = :conversation AND created_at_ms >= :since_ms
+        AND outcome IN ('completed', 'cancelled', 'broken') AND provider IS NOT NULL
+    ORDER BY created_at_ms DESC LIMIT 1
+"""
 _PERIODS = {"day": Window.DAY, "week": Window.WEEK, "month": Window.MONTH}
 _KEY_USE = """
     SELECT COALESCE(SUM(cost_nusd) FILTER (WHERE hour_s >= :day), 0) AS day,
@@ -24,6 +29,12 @@ _KEY_USE = """
 def generation(reader: Reader, organization_id: str, generation_id: str) -> Row | None:
     """One receipt, if it belongs to the organisation."""
     return reader.one(_GENERATION, {"id": generation_id, "organization_id": organization_id})
+
+
+def recall(reader: Reader, conversation: str, since_ms: int) -> str | None:
+    """The provider that served a conversation last, for a process that does not remember it."""
+    row = reader.one(_HOLDER, {"conversation": conversation, "since_ms": since_ms})
+    return row["provider"] if row is not None else None
 
 
 def key_use_nusd(reader: Reader, key_hash: str, now_s: float) -> dict[str, int]:
@@ -82,7 +93,7 @@ def generation_data(row: Row) -> dict[str, Any]:
             {
                 "id": attempt["request_id"],
                 "provider_name": attempt["provider"],
-                "model_permaslug": attempt["model"],
+                "model_permaslug": attempt.get("slug") or attempt["model"],
                 "status": attempt["status"],
                 "fault": attempt["fault"],
                 "latency": attempt["ms"],

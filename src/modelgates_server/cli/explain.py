@@ -6,10 +6,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from modelgates_server.catalogue.kinds import bundled_kinds, load_kinds
 from modelgates_server.cli.frame import Options, Report
 from modelgates_server.cli.local import lookups
-from modelgates_server.cli.output import dollars, facts, in_usd, indented, moment, picodollars, rfc3339, table
+from modelgates_server.cli.output import (
+    dollars,
+    facts,
+    in_usd,
+    indented,
+    moment,
+    picodollars,
+    rfc3339,
+    table,
+    usd_number,
+)
+from modelgates_server.cli.story import WIDTH, Story
 from modelgates_server.errors import NotFound
+from modelgates_server.routing.verdict import VERDICTS
 
 if TYPE_CHECKING:
     from modelgates_server.storage.hot import Row
@@ -23,6 +36,11 @@ _RECEIPT: Final = """
     LEFT JOIN members m ON m.id = g.member_id
     WHERE g.id = :id
 """
+_EARLIER: Final = """
+    SELECT id, provider, created_at_ms FROM generations WHERE conversation = :conversation AND created_at_ms < :created_at_ms
+    ORDER BY created_at_ms DESC LIMIT 1
+"""
+_UNCERTAIN: Final = "SELECT credit, amount_nusd FROM entries WHERE generation_id = :id AND kind = 'uncertain'"
 _OPEN: Final = "SELECT amount_nusd, created_at_s FROM holds WHERE id = :id"
 
 _OUTCOMES: Final = {
@@ -46,7 +64,7 @@ _TOKENS: Final = (
 _NO_PICO: Final = " " * 3
 """Stands for the three decimals that a charge does not have, so that the points of a bill are in line."""
 
-_UNREAD: Final = frozenset({"parts", "plan", "attempts", "created_at_ms", "streamed", "estimated"})
+_UNREAD: Final = frozenset({"parts", "plan", "attempts", "inputs", "created_at_ms", "streamed", "estimated"})
 """Columns that the JSON form gives in another shape."""
 
 
@@ -54,9 +72,10 @@ def explain(options: Options, generation_id: str) -> Report:
     """Tell the story of a request. Raises NotFound when there is no receipt."""
     with lookups(options) as reader:
         row = _receipt(reader, generation_id)
-    for name in ("parts", "plan", "attempts"):
-        row[name] = msgspec.json.decode(row[name])
-    return Report(_as_data(row), _as_text(row))
+        for name in ("parts", "plan", "attempts", "inputs"):
+            row[name] = None if row[name] is None else msgspec.json.decode(row[name])
+        story = Story(row, _earlier(reader, row), _uncertain(reader, row), _features())
+    return Report(_as_data(story), _as_text(story))
 
 
 def _receipt(reader: Reader, generation_id: str) -> Row:
@@ -76,7 +95,31 @@ def _receipt(reader: Reader, generation_id: str) -> Row:
     )
 
 
-def _as_data(row: Row) -> dict[str, Any]:
+def _earlier(reader: Reader, row: Row) -> Row | None:
+    """The receipt before this one in its conversation."""
+    return reader.one(_EARLIER, row) if row["conversation"] is not None else None
+
+
+def _uncertain(reader: Reader, row: Row) -> dict[str, int]:
+    """What attempts of unknown fate may cost, by provider. The books have no index for it, so they are asked only then."""
+    unknown = {kind for kind, verdict in VERDICTS.items() if verdict.unknown}
+    if not any(attempt["fault"] in unknown for attempt in row["attempts"]):
+        return {}
+    found: dict[str, int] = {}
+    for entry in reader.all(_UNCERTAIN, {"id": row["id"]}):
+        provider = entry["credit"].partition(":")[2]
+        found[provider] = found.get(provider, 0) + entry["amount_nusd"]
+    return found
+
+
+def _features() -> dict[str, str]:
+    """Words for features; empty for those that say nothing about a request, because every request is looked through for them."""
+    features = load_kinds(bundled_kinds()).features.values()
+    return {feature.id: "" if feature.inside else feature.what for feature in features}
+
+
+def _as_data(story: Story) -> dict[str, Any]:
+    row, earlier = story.row, story.earlier
     plain = {name: value for name, value in row.items() if name not in _UNREAD}
     return {
         **in_usd(plain),
@@ -84,18 +127,25 @@ def _as_data(row: Row) -> dict[str, Any]:
         "created_at": rfc3339(row["created_at_ms"] / 1000),
         "streamed": bool(row["streamed"]),
         "estimated": bool(row["estimated"]),
-        "plan": row["plan"],
-        "attempts": row["attempts"],
+        "why": story.why(),
+        "plan": [entry | {"became": story.became(entry)} for entry in row["plan"]],
+        "attempts": [attempt | {"said": story.said(attempt)} for attempt in row["attempts"]],
+        "uncertain": [{"provider": slug, "at_most": usd_number(most)} for slug, most in story.uncertain.items()],
+        "inputs": row["inputs"],
+        "sticking": story.sticking(),
+        "earlier_in_conversation": None if earlier is None else {"id": earlier["id"], "provider": earlier["provider"]},
         "parts": row["parts"],
     }
 
 
-def _as_text(row: Row) -> str:
+def _as_text(story: Story) -> str:
+    row = story.row
     sections = (
         ("", _headline(row)),
-        ("Request", _request(row)),
-        ("Plan", _plan(row["plan"])),
-        ("Attempts", _attempts(row["attempts"])),
+        ("Request", _request(story)),
+        ("Plan", story.plan_text()),
+        ("What happened", story.attempts_text()),
+        ("Decided on", story.inputs_text()),
         ("Tokens", _tokens(row)),
         (f"Bill (prices of {row['price_version'] or 'no price list'})", _bill(row)),
     )
@@ -107,7 +157,8 @@ def _headline(row: Row) -> str:
     return f"{row['id']}: {row['outcome']}, {dollars(row['cost_nusd'], places=9)}\n{sentence}"
 
 
-def _request(row: Row) -> str:
+def _request(story: Story) -> str:
+    row = story.row
     who = f"{row['key_name'] or 'a removed key'} ({row['key_label'] or row['key_hash'][:8]})"
     member = f", member {row['member_name']}" if row["member_name"] else ""
     timings = ", ".join(
@@ -120,69 +171,15 @@ def _request(row: Row) -> str:
         ("workspace", f"{row['workspace_name'] or row['workspace_id']}{member}"),
         ("at", moment(row["created_at_ms"] / 1000, seconds=True)),
         ("asked for", f"{row['requested_model']}{', streamed' if row['streamed'] else ''}"),
-        ("served", _served(row)),
-        ("why there", _why(row)),
+        ("served", story.served()),
+        ("why there", story.why()),
         ("took", timings or "no content came"),
         ("ended with", row["finish_reason"] or "-"),
         ("session", row["session_id"] or "-"),
         ("client", row["app"] or row["user_agent"] or "-"),
         ("provider's id", row["upstream_request_id"] or row["upstream_id"] or "-"),
     )
-    return facts(pairs)
-
-
-def _served(row: Row) -> str:
-    if not row["provider"]:
-        return f"{row['model']}, by nobody"
-    named = f" as {row['upstream_model']}" if row["upstream_model"] else ""
-    return f"{row['model']} by {row['provider']}{named}"
-
-
-def _why(row: Row) -> str:
-    """Give the reason for the provider that answered, and what it took to get there."""
-    reason = next((entry["reason"] for entry in row["plan"] if _provider(entry) == row["provider"]), "-")
-    failed = sum(1 for attempt in row["attempts"] if _fault(attempt))
-    if not failed or row["outcome"] == "failed":
-        return str(reason)
-    return f"{reason}; after {failed} failed attempt{'s' if failed > 1 else ''}"
-
-
-def _plan(plan: list[dict[str, Any]]) -> str:
-    if not plan:
-        return "none was made"
-    rows = ((entry.get("place") or "-", _provider(entry), entry.get("model") or "", _reason(entry)) for entry in plan)
-    return table(("place", "provider", "model", "reason"), rows, right=(0,))
-
-
-def _reason(entry: dict[str, Any]) -> str:
-    return str(entry["reason"]) if entry.get("place") else f"left out: {entry['reason']}"
-
-
-def _provider(entry: dict[str, Any]) -> str:
-    return str(entry.get("provider") or entry.get("endpoint") or "-")
-
-
-def _fault(attempt: dict[str, Any]) -> str | None:
-    return attempt.get("fault") or attempt.get("class")
-
-
-def _attempts(attempts: list[dict[str, Any]]) -> str:
-    if not attempts:
-        return "nothing was sent to a provider"
-    rows = (
-        (
-            number,
-            attempt["provider"],
-            attempt["model"],
-            attempt.get("status") or "-",
-            _fault(attempt) or "answered",
-            f"{attempt['ms']:,}",
-            attempt.get("request_id") or "-",
-            attempt.get("detail") or "",
-        )
-        for number, attempt in enumerate(attempts, 1)
-    )
-    return table(("#", "provider", "model", "status", "result", "ms", "request id", "detail"), rows, right=(0, 3, 5))
+    return facts(pairs, width=WIDTH)
 
 
 def _tokens(row: Row) -> str:

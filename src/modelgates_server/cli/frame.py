@@ -50,6 +50,20 @@ class Report:
     exit_code: int = 0
 
 
+_SPAN: Final = re.compile(r"([1-9][0-9]{0,5})([mhdw])", re.ASCII)
+_SPAN_S: Final = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+def time_span_s(text: str) -> float:
+    """Read a time span such as ``15m``, ``6h``, ``1d`` or ``2w``. Raises UsageError."""
+    found = _SPAN.fullmatch(text.strip())
+    if found is None:
+        raise click.BadParameter(
+            f"{text!r} is no time span; write a number and m, h, d or w, such as 15m, 6h, 1d or 2w"
+        )
+    return float(int(found[1]) * _SPAN_S[found[2]])
+
+
 _COMMON: Final = (
     click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON object on standard output."),
     click.option(

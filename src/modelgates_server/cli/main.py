@@ -10,12 +10,16 @@ import os
 import sys
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from modelgates_server import __version__
-from modelgates_server.cli.frame import EXIT_INTERRUPTED, Options, Report, common, fail
+from modelgates_server.cli.frame import EXIT_INTERRUPTED, Options, Report, common, fail, time_span_s
 from modelgates_server.errors import ModelGatesError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _EXITS_HELP = (
     "Exit codes: 0 done, 1 failed or red, 2 usage or configuration, 3 store unreachable, locked or not there yet"
@@ -155,6 +159,59 @@ def keys_delete(options: Options, key: str) -> Report:
 
 
 @modelgates.group()
+def routing() -> None:
+    """Say which providers answer for a key or a workspace, and in which order."""
+
+
+def _scope(command: Callable[..., int]) -> Callable[..., int]:
+    """Whose preferences: of a key, or of all keys of a workspace."""
+    whose = click.option(
+        "--key", metavar="KEY", help="A key: its hash, at least eight characters of it, or its exact name."
+    )
+    where = click.option(
+        "--workspace", metavar="SLUG", help="All keys of a workspace.  [default: the default workspace]"
+    )
+    return whose(where(command))
+
+
+@routing.command("show")
+@_scope
+@common
+def routing_show(options: Options, key: str | None, workspace: str | None) -> Report:
+    """Show preferences, and the order that they make of the configured providers."""
+    from modelgates_server.cli import routing as work
+
+    return work.show(options, key, workspace)
+
+
+@routing.command("set")
+@_scope
+@click.option("--order", metavar="A,B", help="Try these first, in this order; the others follow.")
+@click.option("--only", metavar="A,B", help="Try no others.")
+@click.option("--ignore", metavar="A,B", help="Never try these.")
+@click.option("--sort", type=click.Choice(["price", "latency", "throughput", "none"]), help="Best first by a measure.")
+@click.option("--fallbacks/--no-fallbacks", default=None, help="Whether others may take over.  [default: they may]")
+@click.option("--zdr/--no-zdr", default=None, help="Only providers with zero data retention.")
+@click.option("--data-collection", type=click.Choice(["allow", "deny"]), help="deny: nobody who keeps prompts.")
+@click.option("--max-price-prompt", metavar="USD", help="Most per million prompt tokens.")
+@click.option("--max-price-completion", metavar="USD", help="Most per million completion tokens.")
+@click.option(
+    "--require-parameters/--no-require-parameters", default=None, help="Only those that take every parameter."
+)
+@click.option("--clear", is_flag=True, help="Take all preferences back first.")
+@common
+def routing_set(options: Options, key: str | None, workspace: str | None, **wanted: Any) -> Report:
+    """Change the preferences that are given, and leave the others; an empty value takes one back.
+
+    A, B are slugs of providers, or kinds, or slug/region. A key's preferences stand on top of its workspace's: its lists of
+    --only narrow, those of --ignore add up, promises stay, the rest is replaced.
+    """
+    from modelgates_server.cli import routing as work
+
+    return work.change(options, key, workspace, work.Wanted(**wanted))
+
+
+@modelgates.group()
 def credits() -> None:  # noqa: A001 - the command's name
     """Show and grant prepaid credit."""
 
@@ -208,17 +265,39 @@ def explain(options: Options, generation: str) -> Report:
 
 
 @modelgates.command()
+@click.option(
+    "--since", type=time_span_s, default="1d", show_default=True, metavar="T", help="How far back: 15m, 6h, 1d, 2w."
+)
+@click.option(
+    "--limit", type=click.IntRange(0), default=10, show_default=True, metavar="N", help="Most examples to name."
+)
+@common
+def replay(options: Options, since: float, limit: int) -> Report:
+    """Plan recorded requests again under another configuration.
+
+    Tells what --config F would have changed: which requests would have gone elsewhere first, at what cost, and which
+    nobody could have served. It reads only. With a new file that keeps its database elsewhere, name --data-dir.
+    """
+    from modelgates_server.cli import replanning as work
+
+    return work.replay(options, since, limit)
+
+
+@modelgates.command()
 @click.option("--port", type=click.IntRange(0, 65535), required=True, metavar="P", help="Port; 0 takes any free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--wire", default="anthropic", show_default=True, metavar="KIND", help="Whose wire it speaks.")
+@click.option("--key", "keys", multiple=True, metavar="KEY", help="A key it accepts; repeatable. Without it, any.")
 @common
-def simulate(options: Options, port: int, host: str) -> int:
-    """Run a stand-in for the Anthropic API.
+def simulate(options: Options, port: int, host: str, wire: str, keys: tuple[str, ...]) -> int:
+    """Run a stand-in for a provider of Claude.
 
-    It answers without a model, with faults on demand.
+    It answers without a model, with faults on demand. KIND is anthropic, claude-on-aws, bedrock, bedrock-invoke,
+    vertex, foundry or compatible.
     """
     from modelgates_server.cli import simulate as work
 
-    return work.simulate(options, host, port)
+    return work.simulate(options, host, port, wire, keys)
 
 
 @modelgates.group()

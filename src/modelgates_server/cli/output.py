@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,12 @@ import msgspec
 from modelgates_server.money import usd_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+COLUMNS = 100
+"""What a terminal of today shows without breaking lines; longer texts are broken between words."""
+
+_NARROWEST = 30
 
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 """Names come from people and clients: what they put into them must not steer somebody else's terminal."""
@@ -59,9 +65,17 @@ def clean(text: object) -> str:
     return str(text).translate(_CONTROL)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[int] = ()) -> str:
-    """Columns under their heads, two spaces apart; the columns in `right` are flush right."""
+def table(
+    head: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[int] = (), width: int | None = None
+) -> str:
+    """Columns under their heads, two spaces apart; the columns in `right` are flush right.
+
+    With a `width` the last column is broken into lines, so that no line is longer.
+    """
     lines = [[clean(cell) for cell in row] for row in (head, *rows)]
+    if width is not None:
+        before = sum(max(map(len, column)) + 2 for column in zip(*(line[:-1] for line in lines), strict=True))
+        lines = [broken for line in lines for broken in _broken(line, width - before)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     flush_right = frozenset(right)
 
@@ -75,11 +89,22 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, right: Itera
     return "\n".join(map(aligned, lines))
 
 
-def facts(pairs: Iterable[tuple[str, object]], *, indent: str = "") -> str:
-    """Names and values in two columns."""
+def _broken(line: Sequence[str], width: int) -> Iterator[list[str]]:
+    """A row as several, its last cell broken between words."""
+    *cells, last = line
+    parts = textwrap.wrap(last, max(width, _NARROWEST), break_long_words=False, break_on_hyphens=False) or [""]
+    yield [*cells, parts[0]]
+    for part in parts[1:]:
+        yield [*("" for _ in cells), part]
+
+
+def facts(pairs: Iterable[tuple[str, object]], *, indent: str = "", width: int | None = None) -> str:
+    """Names and values in two columns; with a `width`, long values are broken into lines."""
     lines = [(name, clean(value)) for name, value in pairs]
-    width = max((len(name) for name, _ in lines), default=0)
-    return "\n".join(f"{indent}{name.ljust(width)}  {value}".rstrip() for name, value in lines)
+    names = max((len(name) for name, _ in lines), default=0)
+    if width is not None:
+        lines = [(one, two) for line in lines for one, two in _broken(line, width - len(indent) - names - 2)]
+    return "\n".join(f"{indent}{name.ljust(names)}  {value}".rstrip() for name, value in lines)
 
 
 def indented(text: str, indent: str = "  ") -> str:

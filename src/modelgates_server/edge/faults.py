@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from modelgates_server import errors
+from modelgates_server.dialects.edit import add_member
 from modelgates_server.dialects.faults import error_body
 from modelgates_server.edge.exchange import JSON, Header
 from modelgates_server.edge.numbers import rfc3339, usd_number
@@ -51,21 +52,44 @@ _UPSTREAM: Final[dict[str, _Form]] = {
     "reset": _Form(502, "api_error"),
     "timeout": _Form(504, "timeout_error"),
     "rate_limit": _Form(429, "rate_limit_error"),
+    "ramp": _Form(429, "rate_limit_error"),
+    "quota": _Form(429, "rate_limit_error"),
     "overloaded": _Form(529, "overloaded_error"),
     "upstream": _Form(502, "api_error"),
     "misconfigured": _Form(503, "api_error"),
+    "region": _Form(503, "api_error"),
     "account": _Form(503, "api_error"),
     "absent": _Form(404, "not_found_error"),
     "not_offered": _Form(502, "api_error"),
     "too_large": _Form(413, "request_too_large"),
     "conflict": _Form(409, "conflict_error"),
+    "capability": _Form(400, "invalid_request_error"),
+    "portability": _Form(400, "invalid_request_error"),
+    "context": _Form(400, "invalid_request_error"),
     "client": _Form(400, "invalid_request_error"),
     "broken": _Form(502, "api_error"),
+    "stream": _Form(502, "api_error"),
 }
 """By `routing.verdict.FaultClass`; a test holds that every class has its form."""
 
-_VERBATIM: Final = frozenset({"rate_limit", "absent", "too_large", "conflict", "client"})
+_VERBATIM: Final = frozenset(
+    {
+        "rate_limit",
+        "ramp",
+        "overloaded",
+        "absent",
+        "too_large",
+        "conflict",
+        "capability",
+        "portability",
+        "context",
+        "client",
+    }
+)
 """Classes whose upstream status and body are passed on unchanged: clients repair themselves on the wording (X-1, X-4)."""
+
+_KEPT: Final = frozenset({503, 504})
+"""Statuses of a failing provider that say more than 502: not now, and not in time."""
 
 INTERNAL_MESSAGE: Final = "Something went wrong inside the gateway. The request id finds it in the log."
 
@@ -111,7 +135,16 @@ def _upstream(error: errors.UpstreamFailed, request_id: str) -> Rendered:
         headers.append((b"retry-after", error.retry_after.encode("latin-1")))
     if error.should_retry is not None:
         headers.append((b"x-should-retry", error.should_retry.encode("latin-1")))
-    if error.body is not None and error.kind in _VERBATIM and error.status != 200:
-        return Rendered(error.status or form.status, error.body, tuple(headers))
-    status = 503 if error.kind == "upstream" and error.status == 503 else form.status
-    return Rendered(status, error_body(form.type, error.message, request_id), tuple(headers))
+    if error.body is not None and error.kind in _VERBATIM:
+        return Rendered(
+            error.status if error.status not in {None, 200} else form.status,
+            _reported(error.body, error),
+            tuple(headers),
+        )
+    status = error.status if error.kind == "upstream" and error.status in _KEPT else form.status
+    return Rendered(status, _reported(error_body(form.type, error.message, request_id), error), tuple(headers))
+
+
+def _reported(body: bytes, error: errors.UpstreamFailed) -> bytes:
+    """With the routing report beside `error`, when the client asked for one (product-surface 2.13)."""
+    return body if error.report is None else add_member(body, "modelgates_metadata", error.report)

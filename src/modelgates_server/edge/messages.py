@@ -7,6 +7,7 @@ import logging
 
 from modelgates_server.activity.metrics import Metrics
 from modelgates_server.dialects.ask import read_ask, read_count
+from modelgates_server.dialects.values import FALLBACKS_BETA
 from modelgates_server.edge.context import Context
 from modelgates_server.edge.exchange import Request
 from modelgates_server.edge.identify import identify
@@ -18,21 +19,20 @@ from modelgates_server.relay.values import Incoming
 
 log = logging.getLogger(__name__)
 
-_NOT_FORWARDED = frozenset({b"anthropic-organization-id", b"anthropic-workspace-id"})
+_NOT_FORWARDED = frozenset({b"anthropic-organization-id", b"anthropic-workspace-id", b"anthropic-beta"})
 _FORWARDED = frozenset({b"user-agent", b"accept"})
 _REPORT_HEADERS = (b"x-modelgates-metadata", b"x-modelgates-experimental-metadata", b"x-openrouter-metadata")
-_FALLBACKS_BETA = "server-side-fallback"
+_BETA_HEADER = b"anthropic-beta"
 
 
 async def messages(context: Context, request: Request) -> None:
     """Answer a Messages request; a client that leaves cancels it wherever it stands."""
     caller = identify(request, context.directory)
     body = await request.body()
-    headers = _forwarded(request)
-    fallbacks_beta = any(name == "anthropic-beta" and _FALLBACKS_BETA in value for name, value in headers)
-    session = request.header(b"x-claude-code-session-id") or request.header(b"x-session-id")
-    ask = read_ask(body, session, fallbacks_beta=fallbacks_beta)
-    incoming = _incoming(context, request, headers, fallbacks_beta=fallbacks_beta)
+    betas = _betas(request)
+    fallbacks_beta = any(FALLBACKS_BETA in beta for beta in betas)
+    ask = read_ask(body, _session(request), fallbacks_beta=fallbacks_beta)
+    incoming = _incoming(context, request, betas, fallbacks_beta=fallbacks_beta)
     outlet = Outlet(request, context, stream=ask.stream)
     with request.cancelled_when_gone():
         answer: Answer | None = None
@@ -58,10 +58,11 @@ async def messages(context: Context, request: Request) -> None:
 async def count_tokens(context: Context, request: Request) -> None:
     """Count input tokens: free of charge, no receipt, no rate limit (an IDE asks 25 at once)."""
     caller = identify(request, context.directory)
-    headers = _forwarded(request)
-    ask = read_count(await request.body())
+    ask = read_count(await request.body(), _session(request))
     with request.cancelled_when_gone():
-        tokens = await context.relay.count(caller, ask, _incoming(context, request, headers, fallbacks_beta=False))
+        tokens = await context.relay.count(
+            caller, ask, _incoming(context, request, _betas(request), fallbacks_beta=False)
+        )
         request.finished()
         await request.respond(200, b'{"input_tokens":%d}' % tokens)
 
@@ -75,9 +76,19 @@ def _forwarded(request: Request) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _incoming(
-    context: Context, request: Request, headers: tuple[tuple[str, str], ...], *, fallbacks_beta: bool
-) -> Incoming:
+def _betas(request: Request) -> tuple[str, ...]:
+    """The names in `anthropic-beta`, from one header or several."""
+    if _BETA_HEADER not in request.headers:
+        return ()
+    values = [value.decode("latin-1") for name, value in request.raw_headers if name == _BETA_HEADER]
+    return tuple(dict.fromkeys(name for value in values for part in value.split(",") if (name := part.strip())))
+
+
+def _session(request: Request) -> str | None:
+    return request.header(b"x-claude-code-session-id") or request.header(b"x-session-id")
+
+
+def _incoming(context: Context, request: Request, betas: tuple[str, ...], *, fallbacks_beta: bool) -> Incoming:
     report = any(request.headers.get(name, b"").lower() == b"enabled" for name in _REPORT_HEADERS)
     app = (
         request.header(b"x-modelgates-title")
@@ -88,7 +99,8 @@ def _incoming(
     return Incoming(
         id=request.id,
         received_s=context.clock.monotonic_s(),
-        headers=headers,
+        headers=_forwarded(request),
+        betas=betas,
         beta_query=b"beta=true" in request.query.split(b"&"),
         app=visible(app, 200) if app else None,
         user_agent=visible(request.header(b"user-agent") or "", 200) or None,

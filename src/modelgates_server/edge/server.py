@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from modelgates_server.clock import Ids
-from modelgates_server.edge import account, health, messages, models
+from modelgates_server.edge import account, health, messages, models, providers
 from modelgates_server.edge.context import Context
 from modelgates_server.edge.exchange import ClientGone, Receive, Request, Scope, Send
 from modelgates_server.edge.faults import render
@@ -59,6 +59,8 @@ ROUTES: Final[dict[str, Route]] = {
     "/v1/messages": Route({"POST": messages.messages}, inference=True),
     "/v1/messages/count_tokens": Route({"POST": messages.count_tokens}),
     "/v1/models": Route({"GET": models.list_models, "HEAD": models.list_models}),
+    "/v1/providers": Route({"GET": providers.list_providers}),
+    "/v1/endpoints/zdr": Route({"GET": providers.zero_retention}),
     "/v1/key": Route({"GET": account.key}),
     "/v1/auth/key": Route({"GET": account.key}),
     "/v1/generation": Route({"GET": account.generation}),
@@ -131,9 +133,15 @@ class Server:
         for prefix in PREFIXES:
             for base in (prefix + MODEL_PATH, prefix + "/v1" + MODEL_PATH):
                 if path.startswith(base) and len(path) > len(base):
-                    name = path[len(base) :].removesuffix("/")
-                    return Route({"GET": partial(models.one_model, name=name)})
+                    return self._of_model(path[len(base) :].removesuffix("/"))
         return None
+
+    def _of_model(self, name: str) -> Route:
+        """A model, or with ``/endpoints`` behind it its endpoints; ids may contain slashes, and a real id wins."""
+        model, _, last = name.rpartition("/")
+        if last == "endpoints" and model and self._context.catalogue.names.find(name) is None:
+            return Route({"GET": partial(providers.model_endpoints, name=model)})
+        return Route({"GET": partial(models.one_model, name=name)})
 
 
 def _spellings() -> dict[str, Route]:

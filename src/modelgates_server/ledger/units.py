@@ -48,6 +48,7 @@ def provider(slug: str) -> str:
 
 
 OPERATOR_LOSS = "operator:loss"
+UNCERTAIN = "operator:uncertain"
 GRANTS = "operator:grants"
 
 
@@ -223,6 +224,8 @@ class Settle(_Closing):
         rows.delete("holds", hold.id)
         self._book(rows, "charge", customer(hold.organization_id), provider(self._bill.provider), charged)
         self._book(rows, "overrun", OPERATOR_LOSS, provider(self._bill.provider), overrun)
+        for slug, amount_nusd in self._bill.uncertain:
+            self._book(rows, "uncertain", UNCERTAIN, provider(slug), amount_nusd)
         for statement, row in self._also:
             rows.write(statement, row)
         return Settled(charged, overrun)

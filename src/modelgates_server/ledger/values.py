@@ -53,13 +53,15 @@ class Bill(msgspec.Struct, frozen=True):
     """What a request cost.
 
     Budgets pay `charged_nusd`, at most the hold; `operator_nusd` is owed to the provider as well but nobody's budget pays it
-    (a failure that was not the customer's). `tokens` go to the token meters.
+    (a failure that was not the customer's). `tokens` go to the token meters. `uncertain` are attempts whose fate is unknown, as
+    (provider, nano-USD at most): they stand on an account of their own until the provider's report clears them (reliability 3.0).
     """
 
     charged_nusd: int = 0
     operator_nusd: int = 0
     tokens: int = 0
     provider: str = "none"
+    uncertain: tuple[tuple[str, int], ...] = ()
 
 
 class Refusal(msgspec.Struct, frozen=True):

@@ -9,11 +9,13 @@ from modelgates_server.management.keys import (
     find_key,
     list_keys,
     set_key_disabled,
+    set_key_routing,
     set_rates,
     update_key_limit,
 )
 from modelgates_server.management.money import Budget, grant_credits, set_budget
 from modelgates_server.management.setup import Initialised, initialise, new_sign_in_link
+from modelgates_server.management.workspaces import WorkspaceRow, find_workspace, set_workspace_routing
 
 __all__ = [
     "Budget",
@@ -21,9 +23,11 @@ __all__ = [
     "KeyRow",
     "KeyUse",
     "NewKey",
+    "WorkspaceRow",
     "create_key",
     "delete_key",
     "find_key",
+    "find_workspace",
     "grant_credits",
     "initialise",
     "key_data",
@@ -33,6 +37,8 @@ __all__ = [
     "parse_expiry",
     "set_budget",
     "set_key_disabled",
+    "set_key_routing",
     "set_rates",
+    "set_workspace_routing",
     "update_key_limit",
 ]

@@ -14,6 +14,7 @@ from modelgates_server.errors import BadRequest, NotFound
 from modelgates_server.limits import LIMIT_RESETS, MeterRef, Scope, Unit, Window
 from modelgates_server.management.change import Change, Note, change
 from modelgates_server.management.money import check_limit, count_spent
+from modelgates_server.management.workspaces import stored_routing
 from modelgates_server.privacy import visible
 from modelgates_server.storage import schema
 from modelgates_server.storage.engine import reading
@@ -48,7 +49,10 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """A key as it is stored. `hash` is its public name; `label` is the masked form that people know it by."""
+    """A key as it is stored. `hash` is its public name; `label` is the masked form that people know it by.
+
+    `routing` holds its provider preferences as JSON, None when it has none.
+    """
 
     hash: str
     organization_id: str
@@ -66,6 +70,7 @@ class KeyRow:
     expires_at_s: int | None
     created_at_s: int
     updated_at_s: int
+    routing: str | None
 
     @property
     def limit_meter(self) -> MeterRef:
@@ -184,6 +189,17 @@ def set_rates(
     rates = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
     with change(engine, now_s) as changing:
         _store(changing, _found(changing.connection, key_hash), rates, "key.rates", actor)
+        return _found(changing.connection, key_hash)
+
+
+def set_key_routing(engine: sa.Engine, key_hash: str, routing: str | None, actor: str, now_s: float) -> KeyRow:
+    """Set or (with None) take back a key's provider preferences (see `stored_routing`). Raises BadRequest, NotFound."""
+    stored = stored_routing(routing)
+    with change(engine, now_s) as changing:
+        row = _found(changing.connection, key_hash)
+        if row.key_class is not KeyClass.INFERENCE:
+            raise BadRequest("a management key sends no requests, so it has no routing; name an inference key")
+        _store(changing, row, {"routing": stored}, "key.routing", actor)
         return _found(changing.connection, key_hash)
 
 

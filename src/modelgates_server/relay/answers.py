@@ -15,12 +15,13 @@ from msgspec.structs import replace
 from modelgates_server.clock import IdleWatch
 from modelgates_server.dialects.edit import add_member, delta_event, extend_event, message_body, start_event
 from modelgates_server.dialects.faults import error_body, error_event
-from modelgates_server.dialects.meter import BYTES_PER_TOKEN, Reading, UsageMeter
-from modelgates_server.dialects.sse import EventSplitter
+from modelgates_server.dialects.meter import BYTES_PER_TOKEN, Reading
 from modelgates_server.dialects.values import BadEvent, Event, Kind, Usage
 from modelgates_server.money import usd_text
 from modelgates_server.providers.base import Fault, Reply
 from modelgates_server.relay.exchange import Exchange
+from modelgates_server.relay.failures import shown_event
+from modelgates_server.relay.opening import Opening
 from modelgates_server.relay.values import Settings
 
 
@@ -58,15 +59,15 @@ class WholeAnswer:
             return None
         exchange = self.exchange
         await exchange.settle("completed", self._usage, self._stop_reason)
-        body = message_body(body, exchange.origin.id, usd_text(exchange.charged_nusd), None)
+        body = message_body(body, exchange.origin.id, usd_text(exchange.charged_nusd), exchange.shown_model)
         return body if self._report is None else add_member(body, "modelgates_metadata", self._report)
 
     def pipe(self, sink: Callable[[bytes], bool]) -> None:
         """There is only one piece."""
 
-    def close(self) -> None:
+    def close(self, outcome: str = "completed") -> None:
         self._body = None
-        self.exchange.settle("completed", self._usage, self._stop_reason)
+        self.exchange.settle(outcome, self._usage, self._stop_reason)
 
 
 class StreamAnswer:
@@ -89,6 +90,7 @@ class StreamAnswer:
         left_s = exchange.started_s + settings.total_s - exchange.clock.monotonic_s()
         self._limit = asyncio.get_running_loop().call_later(max(0.0, left_s), self._expire)
         self._first = opening.events
+        self._reads_out = exchange.endpoint is not None and exchange.endpoint.cancel == "bills_full"
 
     async def read(self) -> bytes | None:
         if self._first:
@@ -118,18 +120,44 @@ class StreamAnswer:
         self._reply.tap(take)
 
     def close(self) -> None:
+        exchange = self.exchange
+        if self._reads_out and not self._ended and exchange.settled is None and exchange.spawn is not None:
+            exchange.draining = True
+            exchange.spawn(self.read_out(), f"drain {exchange.origin.id}")
+            return
+        if not exchange.draining:
+            self._leave()
+
+    async def read_out(self) -> None:
+        """Nobody listens any more, but the provider bills the whole answer: read it to its end and book it exactly."""
+        self._first, self._reading = [], False
+        try:
+            while not self._ended:
+                for event in await self._events():
+                    self._meter.see(event)
+                    if event.kind in {Kind.STOP, Kind.ERROR}:
+                        self._ended = True
+        except BadEvent:
+            pass  # what was read until here is what can be known
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Let go of the provider, and settle what is not settled as left by its client."""
         self._stop()
         self._reply.close()
         self._ended = True
         if self.exchange.settled is None:
             self.exchange.upstream_id = self._meter.upstream_id
-            self.exchange.settle(
-                "cancelled", self._meter.estimated_usage(self.exchange.input_estimate), self._meter.stop_reason
-            )
+            meter = self._meter
+            whole = meter.finished and meter.has_usage
+            usage = meter.usage if whole else meter.estimated_usage(self.exchange.input_estimate)
+            self.exchange.settle("cancelled", usage, meter.stop_reason)
 
     def interrupt(self, sentence: str) -> None:
         """End the stream with an error event at its next read: this process cannot carry it any further."""
         self._interrupted = ("api_error", sentence)
+        self._reads_out = False
         self._reply.close()
 
     def _expire(self) -> None:
@@ -174,7 +202,7 @@ class StreamAnswer:
     async def _step(self, event: Event) -> bytes:
         match event.kind:
             case Kind.START:
-                return start_event(event, self.exchange.origin.id, None)
+                return start_event(event, self.exchange.origin.id, self.exchange.shown_model)
             case Kind.MESSAGE_DELTA:
                 passed = self._release()
                 self._tail = [event]
@@ -183,7 +211,10 @@ class StreamAnswer:
                 return await self._finish(event)
             case Kind.ERROR:
                 self._end("broken")
-                return event.raw
+                operator = self.exchange.endpoint.traits.operator if self.exchange.endpoint else ""
+                return shown_event(event, operator, self.exchange.origin.id)
+            case Kind.OTHER if event.name and self._reply.foreign_events:
+                return b""
             case Kind.PING | Kind.OTHER if self._tail:
                 return event.raw
             case _:
@@ -231,29 +262,6 @@ class StreamAnswer:
             self._late = True
             self._reply.close()
 
-
-class Opening:
-    """The beginning of a stream, before its commit point: events are gathered here until there is content."""
-
-    __slots__ = ("events", "meter", "splitter")
-
-    def __init__(self) -> None:
-        self.splitter = EventSplitter()
-        self.meter = UsageMeter()
-        self.events: list[Event] = []
-
-    def add(self, events: list[Event]) -> Event | None:
-        """Take events; give the one that commits the answer (content, an error or an end), if it has come."""
-        committed = None
-        for event in events:
-            self.events.append(event)
-            self.meter.see(event)
-            if committed is None and event.kind in _COMMITTING:
-                committed = event
-        return committed
-
-
-_COMMITTING = frozenset({Kind.BLOCK_START, Kind.DELTA, Kind.BLOCK_STOP, Kind.MESSAGE_DELTA, Kind.STOP, Kind.ERROR})
 
 _CONTENT = frozenset({Kind.BLOCK_START, Kind.DELTA, Kind.BLOCK_STOP})
 

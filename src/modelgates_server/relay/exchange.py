@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from modelgates_server.activity.generation import Attempt, Cost, Generation, Origin, rows
@@ -16,15 +18,21 @@ from modelgates_server.clock import Clock
 from modelgates_server.dialects.values import Ask, Usage
 from modelgates_server.ledger.ledger import Ledger
 from modelgates_server.ledger.values import Bill, Hold, Settled
+from modelgates_server.relay.router import Route
 from modelgates_server.routing.plan import Plan
 
 
 @dataclass(slots=True)
 class Exchange:
-    """The state of one request. `settle` and `abandon` are synchronous: no cancellation can come between."""
+    """The state of one request. `settle` and `abandon` are synchronous: no cancellation can come between.
+
+    `uncertain` are attempts whose fate is unknown, with what they cost at most. While `draining`, a task of the application reads
+    on for a client that left, because its provider bills the whole answer; it settles.
+    """
 
     ask: Ask
     origin: Origin
+    route: Route
     plan: Plan
     hold: Hold
     ledger: Ledger
@@ -34,7 +42,12 @@ class Exchange:
     finished: Callable[[Exchange, Generation], None]
     endpoint: Endpoint | None = None
     attempts: list[Attempt] = field(default_factory=list)
+    spawn: Callable[[Coroutine[Any, Any, Any], str], asyncio.Task[Any]] | None = None
     clamped: int | None = None
+    skipped: dict[str, str] = field(default_factory=dict)
+    uncertain: list[tuple[str, int]] = field(default_factory=list)
+    draining: bool = False
+    healed: bool = False
     latency_ms: int | None = None
     request_id: str | None = None
     upstream_id: str | None = None
@@ -66,7 +79,7 @@ class Exchange:
             self.attempts[-1] = replace(self.attempts[-1], detail=self.note)
         cost, bill = self._bill(outcome, usage, stop_reason)
         generation = Generation(
-            origin=self.origin,
+            origin=self._served_origin(),
             outcome=outcome,
             usage=usage,
             cost=cost,
@@ -77,8 +90,10 @@ class Exchange:
             finish_reason=stop_reason,
             latency_ms=self.latency_ms,
             generation_ms=self.since_ms(self.started_s),
-            plan=self.plan.story(),
+            plan=self.story(),
             attempts=tuple(self.attempts),
+            conversation=self.route.conversation,
+            inputs=msgspec.json.encode(self.route.inputs),
         )
         self.charged_nusd = cost.charged_nusd
         self.settled = self.ledger.settle(self.hold, bill, rows(generation))
@@ -87,14 +102,42 @@ class Exchange:
 
     def abandon(self, *, free: bool = False) -> None:
         """Nobody reads on and no usage is known: charge the input if it was sent, else nothing."""
+        if self.draining:
+            return
         if free or not self.dispatched:
             self.settle("failed", Usage(), None)
             return
         self.settle("cancelled", Usage(input_tokens=self.input_estimate, estimated=True), None)
 
+    @property
+    def shown_model(self) -> str | None:
+        """The model's name for the client, when the upstream's own is not one of Anthropic's; None leaves what it says."""
+        endpoint = self.endpoint
+        if endpoint is None or (endpoint.upstream_model.startswith("claude-") and "@" not in endpoint.upstream_model):
+            return None
+        return endpoint.model.id
+
+    def story(self) -> list[dict[str, Any]]:
+        """The plan as plain data, with what was passed over while the request ran."""
+        told = self.plan.story()
+        for line in told:
+            if why := self.skipped.get(f"{line['provider']} {line['model']}"):
+                line["skipped"] = why
+        return told
+
+    def _served_origin(self) -> Origin:
+        """Who asked, with the model that answered: an alternative is reported and billed as what it is."""
+        if self.endpoint is None or self.endpoint.model.slug == self.origin.model:
+            return self.origin
+        return replace(self.origin, model=self.endpoint.model.slug)
+
     def _bill(self, outcome: str, usage: Usage, stop_reason: str | None) -> tuple[Cost, Bill]:
+        uncertain_nusd = sum(amount_nusd for _, amount_nusd in self.uncertain)
         if self.endpoint is None or outcome == "failed":
-            return Cost(held_nusd=self.hold.amount_nusd, price_version=self.catalogue.version), Bill()
+            cost = Cost(
+                held_nusd=self.hold.amount_nusd, price_version=self.catalogue.version, uncertain_nusd=uncertain_nusd
+            )
+            return cost, Bill(uncertain=tuple(self.uncertain))
         charge = price.charge(usage, self.endpoint, self.catalogue, self.origin.created_at_ms / 1000)
         billable = price.billable(usage, stop_reason, outcome)
         charged, overrun = self.hold.split(charge.nusd if billable else 0)
@@ -107,6 +150,7 @@ class Exchange:
             self.hold.amount_nusd,
             charge.price_version,
             tuple({"name": part.name, "quantity": part.tokens, "pusd": part.pusd} for part in charge.parts),
+            uncertain_nusd,
         )
         tokens = usage.input_tokens + usage.output_tokens + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
-        return cost, Bill(charged, overrun, tokens, self.endpoint.provider)
+        return cost, Bill(charged, overrun, tokens, self.endpoint.provider, tuple(self.uncertain))

@@ -48,10 +48,11 @@ class Size(Struct, frozen=True):
 
 
 class Reserved(Struct, frozen=True):
-    """A hold, and the `max_tokens` that it was clamped to, if it was."""
+    """A hold, the `max_tokens` that it was clamped to, if it was, and the endpoints that it does not bound: too dear to be asked."""
 
     hold: Hold
     clamped: int | None = None
+    dear: tuple[Endpoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Funds:
     directory: Directory
     clock: Clock
     settings: Settings
+    price_version: str = ""
 
     async def reserve(
         self,
@@ -86,7 +88,12 @@ class Funds:
             refused = await purse.take(size)
             if not isinstance(refused, Refusal):
                 return Reserved(refused)
-        return await self._clamp_or_wait(purse, size, refused)
+        if dear := purse.narrow(size, refused.available):
+            taken = await purse.take(size)
+            if not isinstance(taken, Refusal):
+                return Reserved(taken, None, dear)
+            refused = taken
+        return replace(await self._clamp_or_wait(purse, size, refused), dear=dear)
 
     async def _clamp_or_wait(self, purse: _Purse, size: Size, refused: Refusal) -> Reserved:
         patience_s = self.settings.hold_wait_s
@@ -118,16 +125,26 @@ class _Purse:
 
     def coarse(self) -> Size:
         """The bound that needs nothing but the body."""
-        model = self._endpoints[0].model
-        wanted = self._ask.max_tokens if self._ask.max_tokens is not None else model.max_output_tokens
-        return Size(price.input_bound_tokens(self._ask.shape, model), wanted)
+        models = {endpoint.model.slug: endpoint.model for endpoint in self._endpoints}.values()
+        wanted = self._ask.max_tokens
+        if wanted is None:
+            wanted = max(model.max_output_tokens for model in models)
+        return Size(max(price.input_bound_tokens(self._ask.shape, model) for model in models), wanted)
+
+    def narrow(self, size: Size, available_nusd: int) -> tuple[Endpoint, ...]:
+        """Leave out the endpoints that `available_nusd` cannot pay, if any can be paid; gives those that were left out."""
+        dear = tuple(endpoint for endpoint in self._endpoints if self._cost_at(endpoint, size) > available_nusd)
+        if not dear or len(dear) == len(self._endpoints):
+            return ()
+        self._endpoints = [endpoint for endpoint in self._endpoints if endpoint not in dear]
+        return dear
 
     def cost(self, size: Size) -> int:
         """The most that `size` can cost on the dearest endpoint, in nano-USD."""
-        return max(
-            price.ceiling_nusd(endpoint, self._ask, size.input_tokens, size.output_tokens, self._now_s)
-            for endpoint in self._endpoints
-        )
+        return max(self._cost_at(endpoint, size) for endpoint in self._endpoints)
+
+    def _cost_at(self, endpoint: Endpoint, size: Size) -> int:
+        return price.ceiling_nusd(endpoint, self._ask, size.input_tokens, size.output_tokens, self._now_s)
 
     def might_fit(self, refused: Refusal) -> bool:
         """Whether an exact count could help: it asks the provider, so it must have a chance."""
@@ -180,7 +197,7 @@ class _Purse:
             amount_nusd=self.cost(size),
             floor_nusd=price.input_cost_nusd(endpoint, estimate, self._now_s),
             tokens=estimate,
-            context=context(self._origin, endpoint.provider, endpoint.model.slug),
+            context=context(self._origin, endpoint.provider, self._funds.price_version),
             now_s=self._funds.clock.now_s(),
         )
 

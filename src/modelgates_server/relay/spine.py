@@ -1,42 +1,38 @@
 """The path of one request: admit, plan, hold, carry, settle. Read this first.
 
-`Relay.answer` gives a committed answer or raises; what happens after the commit point is in `answers.py`, what is held and
-charged in `funds.py` and `exchange.py`.
+`Relay.answer` gives a committed answer or raises. Where a request may go is decided in `router.py`; how it is carried from endpoint
+to endpoint is in `carry.py`; what happens after the commit point in `answers.py`; what is held and charged in `funds.py` and
+`exchange.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-
-import msgspec
-from msgspec.structs import replace
+from typing import Any
 
 from modelgates_server.accounts.values import Caller
-from modelgates_server.activity.generation import Attempt, Generation, Origin
+from modelgates_server.activity.generation import Generation, Origin
 from modelgates_server.activity.metrics import Metrics
 from modelgates_server.catalogue.load import Catalogue
 from modelgates_server.catalogue.models import Endpoint
-from modelgates_server.catalogue.names import Resolved
 from modelgates_server.clock import Clock
-from modelgates_server.dialects.faults import read_fault
-from modelgates_server.dialects.meter import Reading, read_message
-from modelgates_server.dialects.values import Ask, BadAnswer, BadEvent, Kind
-from modelgates_server.errors import NoEndpoint, NotPermitted
+from modelgates_server.dialects.values import Ask
+from modelgates_server.errors import UpstreamFailed
 from modelgates_server.ledger.ledger import Ledger
-from modelgates_server.providers.base import Fault, Outgoing, Provider, Reply
-from modelgates_server.relay.answers import Answer, Opening, StreamAnswer, WholeAnswer
+from modelgates_server.providers.base import Fault, Provider
+from modelgates_server.relay.answers import Answer, StreamAnswer
+from modelgates_server.relay.carry import Carrier
 from modelgates_server.relay.exchange import Exchange
-from modelgates_server.relay.failures import most_useful
+from modelgates_server.relay.failures import Failed, most_useful, told_by
 from modelgates_server.relay.funds import Funds
-from modelgates_server.relay.outgoing import body_for, count_body, outgoing
+from modelgates_server.relay.outgoing import outgoing
+from modelgates_server.relay.report import attach
+from modelgates_server.relay.router import Route, Router
 from modelgates_server.relay.values import Incoming, Settings, Stopping
-from modelgates_server.routing.plan import Plan, make_plan
-from modelgates_server.routing.verdict import VERDICTS, FaultClass, Signal, classify
-
-ANSWER_BYTES_MAX = 64 * 1024 * 1024
-"""A whole answer is at most 128k tokens of text and tool input; this is far above it and still bounds memory."""
+from modelgates_server.routing.health import State
+from modelgates_server.routing.verdict import FaultClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +40,9 @@ class Relay:
     """Carries requests to providers. Everything it needs is given to it; it keeps only the list of live exchanges."""
 
     catalogue: Catalogue
-    endpoints: Mapping[str, tuple[Endpoint, ...]]
+    router: Router
     providers: Mapping[str, Provider]
+    carrier: Carrier
     ledger: Ledger
     funds: Funds
     metrics: Metrics
@@ -53,173 +50,62 @@ class Relay:
     settings: Settings
     live: dict[str, StreamAnswer]
     stopping: Stopping
+    spawn: Callable[[Coroutine[Any, Any, Any], str], asyncio.Task[Any]]
+
+    @property
+    def endpoints(self) -> Mapping[str, tuple[Endpoint, ...]]:
+        """Every endpoint, by the model's slug."""
+        return self.router.endpoints
 
     async def answer(self, caller: Caller, ask: Ask, incoming: Incoming) -> Answer:
         """Answer a Messages request: raises a refusal or UpstreamFailed, or gives an answer past its commit point."""
-        resolved, endpoints = self.admit(caller, ask)
-        plan = make_plan(endpoints, caller.order, self.settings.order)
-        if resolved.fast:
-            ask = replace(ask, speed="fast")
-        request = outgoing(ask, resolved, incoming)
-        origin = self._origin(caller, ask, incoming, resolved)
+        route = self.router.route(caller, ask, incoming)
+        ask, plan = route.ask, route.plan
+        origin = self._origin(caller, route, incoming)
         reserved = await self.funds.reserve(
-            caller, ask, plan.endpoints, origin, lambda: self._exact(plan, ask, request)
+            caller, ask, plan.endpoints, origin, lambda: self._exact(route, incoming, client_faults=False)
         )
+        if reserved.dear:
+            plan = plan.without(reserved.dear, "the budget cannot pay what it may cost here")
         exchange = Exchange(
-            ask, origin, plan, reserved.hold, self.ledger, self.catalogue, self.clock, incoming.received_s, self._finished,
-            clamped=reserved.clamped,
+            ask, origin, route, plan, reserved.hold, self.ledger, self.catalogue, self.clock, incoming.received_s,
+            self._finished, clamped=reserved.clamped, spawn=self.spawn,
         )  # fmt: skip
         try:
-            return await self._carry(exchange, request, incoming)
-        except BaseException:
+            return await self.carrier.carry(exchange, incoming)
+        except BaseException as error:
+            if isinstance(error, UpstreamFailed) and incoming.report:
+                attach(error, exchange)
             exchange.abandon(free=self.stopping.now)
             raise
 
-    def admit(self, caller: Caller, ask: Ask) -> tuple[Resolved, tuple[Endpoint, ...]]:
-        """The model that the name means, and its endpoints. Raises UnknownModel, NotPermitted or NoEndpoint."""
-        resolved = self.catalogue.resolve(ask.model)
-        slug = resolved.model.slug
-        if caller.allowed_models is not None and slug not in caller.allowed_models:
-            raise NotPermitted(
-                f"model: {ask.model} is not among the models that this key may use; GET /v1/models lists them"
-            )
-        endpoints = self.endpoints.get(slug, ())
-        if not endpoints:
-            raise NoEndpoint(f"model: {ask.model} is known, but no configured provider serves it")
-        return resolved, endpoints
-
     async def count(self, caller: Caller, ask: Ask, incoming: Incoming) -> int:
         """Count a request's input tokens: by a provider, else by a high estimate. Costs nothing and holds nothing."""
-        resolved, endpoints = self.admit(caller, ask)
-        plan = make_plan(endpoints, caller.order, self.settings.order)
-        exact = await self._exact(plan, ask, outgoing(ask, resolved, incoming), client_faults=True)
-        return exact if exact is not None else ask.shape.body_bytes * 10 // 25 + 300
+        route = self.router.route(caller, ask, incoming)
+        exact = await self._exact(route, incoming, client_faults=True)
+        return exact if exact is not None else estimated_tokens(ask)
 
     def progress(self) -> list[tuple[str, int]]:
         """Running streams and what they cost so far, in nano-USD: the next checkpoint."""
         return [(hold_id, answer.cost_so_far_nusd()) for hold_id, answer in self.live.items()]
 
-    # Carrying: one endpoint after another until one has content. Nothing here is visible to the client.
-
-    async def _carry(self, exchange: Exchange, request: Outgoing, incoming: Incoming) -> Answer:
-        faults_seen: list[tuple[FaultClass, Fault]] = []
-        unknown_fates = 0
-        for endpoint in exchange.plan.endpoints:
-            for _ in range(2):
-                started_s = self.clock.monotonic_s()
-                try:
-                    return await self._attempt(exchange, endpoint, request, incoming)
-                except Fault as fault:
-                    kind = self._note(exchange, endpoint, fault, started_s)
-                    faults_seen.append((kind, fault))
-                if not VERDICTS[kind].again:
-                    break
-            unknown_fates += VERDICTS[kind].unknown
-            if not VERDICTS[kind].fail_over or unknown_fates > 1:
-                break
-        exchange.dispatched = False  # every attempt ended in a fault: nothing is charged
-        raise most_useful(faults_seen)
-
-    async def _attempt(self, exchange: Exchange, endpoint: Endpoint, request: Outgoing, incoming: Incoming) -> Answer:
-        started_s = self.clock.monotonic_s()
-        exchange.endpoint = endpoint
-        exchange.dispatched = True
-        body = body_for(exchange.ask, endpoint, exchange.clamped, fallbacks_beta=incoming.fallbacks_beta)
-        limit_s = self.settings.first_byte_s if request.stream else self.settings.answer_s
-        reply: Reply | None = None
-        try:
-            async with asyncio.timeout(limit_s):
-                reply = await self.providers[endpoint.provider].open(endpoint, replace(request, body=body))
-                exchange.request_id = reply.request_id
-                opened = await (self._open_stream(reply) if request.stream else self._whole(reply))
-        except TimeoutError as error:
-            _close(reply)
-            raise Fault("timeout", f"no {'content' if request.stream else 'answer'} within {limit_s:g} s") from error
-        except BaseException:
-            _close(reply)
-            raise
-        exchange.latency_ms = exchange.since_ms(exchange.started_s)
-        exchange.attempts.append(
-            Attempt(
-                endpoint.provider, endpoint.upstream_model, 200, None, exchange.since_ms(started_s), reply.request_id
-            )
-        )
-        extra = _report(exchange) if incoming.report else None
-        if isinstance(opened, Opening):
-            answer = StreamAnswer(exchange, reply, opened, self.settings, extra)
-            self.live[exchange.origin.id] = answer
-            return answer
-        reply.close()
-        body, reading = opened
-        exchange.upstream_id = reading.upstream_id
-        return WholeAnswer(exchange, body, reading, extra)
-
-    async def _open_stream(self, reply: Reply) -> Opening:
-        """Read until the first content. An error before it is a fault like any other."""
-        if not reply.content_type.startswith("text/event-stream"):
-            raise Fault("unreadable", f"a stream was asked for, {reply.content_type or 'nothing'} came")
-        opening = Opening()
-        while True:
-            data = await reply.read()
-            if not data:
-                raise Fault("unreadable", "the stream ended before any content")
-            try:
-                event = opening.add(opening.splitter.feed(data))
-            except BadEvent as error:
-                raise Fault("unreadable", str(error)) from error
-            if event is None:
-                continue
-            if event.kind is Kind.ERROR:
-                raise Fault("error_event", "the stream began with an error", status=200, body=event.data)
-            return opening
-
-    async def _whole(self, reply: Reply) -> tuple[bytes, Reading]:
-        """Read a JSON answer to its end, and see that it is a message."""
-        parts, size = [], 0
-        while part := await reply.read():
-            parts.append(part)
-            size += len(part)
-            if size > ANSWER_BYTES_MAX:
-                raise Fault("unreadable", "the answer is too large")
-        body = b"".join(parts)
-        try:
-            return body, read_message(body)
-        except BadAnswer as error:
-            raise Fault("unreadable", str(error)) from error
-
-    def _note(self, exchange: Exchange, endpoint: Endpoint, fault: Fault, started_s: float) -> FaultClass:
-        """Write a failed attempt into the receipt, and class it."""
-        told = read_fault(fault.status, fault.body, fault.content_type)
-        kind = classify(Signal(fault.signal), fault.status, told.type, told.code, told.message)
-        exchange.attempts.append(
-            Attempt(
-                endpoint.provider,
-                endpoint.upstream_model,
-                fault.status,
-                kind,
-                exchange.since_ms(started_s),
-                fault.request_id,
-                (told.message or fault.detail)[:500],
-            )
-        )
-        return kind
-
-    async def _exact(self, plan: Plan, ask: Ask, request: Outgoing, *, client_faults: bool = False) -> int | None:
-        """Ask the plan's providers how many input tokens there are; None when nobody can say."""
-        for endpoint in plan.endpoints:
-            body = count_body(ask, endpoint)
+    async def _exact(self, route: Route, incoming: Incoming, *, client_faults: bool) -> int | None:
+        """Ask the plan's providers how many input tokens there are, those in service first; None when nobody can say."""
+        steps = sorted(route.plan.steps, key=lambda step: self.router.condition(step.endpoint).state is State.OUT)
+        for step in steps:
+            endpoint = step.endpoint
+            request = outgoing(route.ask, endpoint, step.adaptation, incoming, count=True)
             try:
                 async with asyncio.timeout(self.settings.count_s):
-                    found = await self.providers[endpoint.provider].count(
-                        endpoint, replace(request, body=body, stream=False)
-                    )
-                return int(msgspec.json.decode(found, type=_Count).input_tokens)
-            except (Fault, TimeoutError, msgspec.DecodeError) as error:
-                if client_faults and isinstance(error, Fault) and error.status == 400:
-                    raise most_useful([(FaultClass.CLIENT, error)]) from error
+                    return await self.providers[endpoint.provider].count(endpoint, request)
+            except (Fault, TimeoutError) as error:
+                if client_faults and isinstance(error, Fault) and error.status == 400 and error.trusted:
+                    failed = Failed(FaultClass.CLIENT, told_by(error), error, None, endpoint.model.slug)
+                    raise most_useful([failed], incoming.id) from error
         return None
 
-    def _origin(self, caller: Caller, ask: Ask, incoming: Incoming, resolved: Resolved) -> Origin:
+    def _origin(self, caller: Caller, route: Route, incoming: Incoming) -> Origin:
+        ask = route.ask
         return Origin(
             id=incoming.id,
             organization_id=caller.organization_id,
@@ -228,7 +114,7 @@ class Relay:
             key_hash=caller.key_hash,
             created_at_ms=int(self.clock.now_s() * 1000),
             requested_model=ask.model,
-            model=resolved.model.slug,
+            model=route.resolved.model.slug,
             streamed=ask.stream,
             session_id=ask.session_id,
             external_user=ask.user,
@@ -238,35 +124,22 @@ class Relay:
 
     def _finished(self, exchange: Exchange, generation: Generation) -> None:
         self.live.pop(exchange.origin.id, None)
+        endpoint = exchange.endpoint
+        if endpoint is not None and generation.outcome == "completed":
+            self.router.completed(endpoint, _tokens_per_s(generation))
+        elif endpoint is not None and generation.outcome == "broken":
+            self.router.failed(endpoint, FaultClass.STREAM)
         self.metrics.seen(generation)
 
 
-class _Count(msgspec.Struct):
-    input_tokens: int
+def estimated_tokens(ask: Ask) -> int:
+    """Input tokens when nobody counts: on the high side, because clients decide by it when to compact (providers 11.6)."""
+    return ask.shape.body_bytes * 10 // 25 + 300
 
 
-def _close(reply: Reply | None) -> None:
-    if reply is not None:
-        reply.close()
-
-
-def _report(exchange: Exchange) -> bytes:
-    """The routing report that `X-ModelGates-Metadata: enabled` asks for (product-surface 2.13)."""
-    places = exchange.plan.story()
-    served = exchange.endpoint
-    return msgspec.json.encode(
-        {
-            "requested": exchange.ask.model,
-            "strategy": "direct",
-            "attempt": len(exchange.attempts),
-            "is_byok": False,
-            "endpoints": {
-                "total": len(places),
-                "available": [
-                    place | {"selected": served is not None and place["provider"] == served.provider}
-                    for place in places
-                ],
-            },
-            "attempts": exchange.attempts,
-        }
-    )
+def _tokens_per_s(generation: Generation) -> float | None:
+    """Output tokens per second from the first content to the end; None when that was too short to measure."""
+    if not generation.origin.streamed or generation.generation_ms is None or generation.latency_ms is None:
+        return None
+    ms = generation.generation_ms - generation.latency_ms
+    return generation.usage.output_tokens * 1000 / ms if ms >= 50 else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Integer, MetaData, Table, Text, text
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """The newest migration. `serve` refuses a database with another one and says what to run."""
 
 metadata = MetaData()
@@ -44,6 +44,7 @@ workspaces = _table(
     _text("slug"),
     _text("name"),
     _int("created_at_s"),
+    _text("routing", null=True),  # JSON: the provider preferences of all its keys
 )
 
 members = _table(
@@ -75,6 +76,7 @@ api_keys = _table(
     _int("created_at_s"),
     _int("updated_at_s"),
     _int("deleted_at_s", null=True),
+    _text("routing", null=True),  # JSON: provider preferences, on top of the workspace's
     CheckConstraint("limit_nusd IS NULL OR limit_nusd >= 0", name="api_keys_limit"),
 )
 
@@ -184,6 +186,9 @@ generations = _table(
     _text("parts"),  # JSON: the lines of the bill
     _text("plan"),  # JSON: each endpoint with its place or its exclusion, and why
     _text("attempts"),  # JSON: each try with status, class and time
+    _text("conversation", null=True),  # where stickiness looks it up; null when there was no choice of provider
+    _text("inputs", null=True),  # JSON: what the plan was decided on, without the prompt: `replay` decides on it again
+    Index("generations_conversation", "conversation", "created_at_ms", sqlite_where=text("conversation IS NOT NULL")),
     Index("generations_key_time", "key_hash", "created_at_ms"),
     Index("generations_organization_time", "organization_id", "created_at_ms"),
     Index(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -9,9 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modelgates_server.cli.finding import GREEN, RED
+from modelgates_server.cli.provider_checks import provider_checks
+from modelgates_server.config import load_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.unit.cli.terminal import Ran, Terminal
 
@@ -129,3 +133,43 @@ def test_a_url_that_is_none_exits_2(terminal: Terminal) -> None:
 
     assert ran.code == 2
     assert "http://127.0.0.1:8787/api" in ran.error["remedy"]
+
+
+PROVIDERS = """
+[[providers]]
+kind = "anthropic"
+api_key = "env:THE_KEY"
+
+[[providers]]
+kind = "bedrock"
+region = "eu-west-1"
+profile = "prod"
+
+[[providers]]
+kind = "vertex"
+project = "acme-1"
+"""
+
+
+def test_each_provider_has_its_line(home: Terminal) -> None:
+    """What it is, where, and how we prove who we are; no key is shown."""
+    (home.folder / "modelgates.toml").write_text(PROVIDERS)
+    ran = home.json("doctor", MODELGATES_SERVER_PORT="1", THE_KEY="sk-ant-secret")
+    told = {check["name"]: check["detail"] for check in ran.data["checks"]}
+
+    assert told["provider anthropic"] == "Anthropic, with an API key, at https://api.anthropic.com"
+    assert told["provider bedrock"].startswith(
+        "Amazon Bedrock, eu-west-1, with AWS credentials of the profile prod, at"
+    )
+    assert told["provider vertex"].startswith("Google Vertex AI, global, acme-1, with Google credentials")
+    assert "sk-ant-secret" not in ran.out
+
+
+def test_a_provider_whose_library_is_missing_is_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the command that installs it; the others are not its concern."""
+    monkeypatch.setitem(sys.modules, "google.auth", None)
+    (tmp_path / "modelgates.toml").write_text(PROVIDERS)
+    _, bedrock, vertex = provider_checks(load_config(None, None, None, {"THE_KEY": "k"}, tmp_path))
+
+    assert bedrock.status == GREEN
+    assert (vertex.status, vertex.remedy) == (RED, "pip install 'modelgates-server[google]'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import sqlite3
 import stat
 import time
@@ -21,12 +22,17 @@ from modelgates_server.storage import maintenance, schema
 from modelgates_server.storage.engine import open_engine, transaction
 
 
+def clauses(sql: str) -> list[str]:
+    """The parts of a statement in any order: a column that was added later stands behind the constraints."""
+    return sorted(" ".join(part.split()) for part in re.split(r",(?![^(]*\))", sql.rpartition(")")[0]))
+
+
 def shape(path: Path) -> list[tuple[object, ...]]:
     """Every object of the schema with its columns, independent of how its statement was written."""
     found: list[tuple[object, ...]] = []
     with closing(sqlite3.connect(path)) as connection:
         for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY name").fetchall():
-            found.append((kind, name, " ".join((sql or "").split())))
+            found.append((kind, name, clauses(sql or "")))
             found += connection.execute(f"PRAGMA table_xinfo('{name}')").fetchall()
             found += connection.execute(f"PRAGMA foreign_key_list('{name}')").fetchall()
         found += connection.execute(

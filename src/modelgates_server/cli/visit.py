@@ -33,7 +33,7 @@ _NO_SERVER = "start it with `modelgates serve`, and check host and port of the b
 
 @dataclass(slots=True)
 class Visit:
-    """One replay: where, with which key, and what was learnt so far (a model to ask, the id and cost of its answer)."""
+    """One visit: where, with which key, and what was learnt so far (a model to ask, the id and cost of its answer)."""
 
     http: aiohttp.ClientSession
     address: Address
@@ -63,7 +63,7 @@ class Answer:
         return f"HTTP {self.status}" + (f": {sentence}" if sentence else "")
 
 
-async def replay(address: Address, key: str | None) -> list[Check]:
+async def make_visit(address: Address, key: str | None) -> list[Check]:
     """Run the checks in order; those that need a key only with one. A gateway that cannot be reached ends the visit."""
     timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
     checks: list[Check] = []
