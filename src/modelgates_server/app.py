@@ -251,7 +251,9 @@ def _assemble(parts: _Parts) -> Application:
         order=tuple(config.routing.order),
         recall=partial(recall, reader),
     )
-    metrics.watch_providers(providers, lambda: [slug for slug, _, _ in router.health.out_of_service(clock.monotonic_s())])
+    metrics.watch_providers(
+        providers, lambda: [slug for slug, _, _ in router.health.out_of_service(clock.monotonic_s())]
+    )
     live: dict[str, StreamAnswer] = {}
     relay = Relay(
         catalogue=catalogue,

@@ -28,7 +28,6 @@ _UNMARKED: Final = frozenset({"thinking", "redacted_thinking"})
 """Blocks that cannot be marked for the cache."""
 
 _MESSAGES: Final = msgspec.json.Decoder(list[Raw])
-_FIRST_BYTES_MAX: Final = 64 * 1024
 
 
 class _Message(Struct):
@@ -83,7 +82,7 @@ def without_thinking(ask: Ask) -> Ask | None:
     try:
         messages = [bytes(message) for message in _MESSAGES.decode(memoryview(ask.body)[start:end])]
         kept = [text for message in messages if (text := _thoughtless(message))]
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, RecursionError, BadRequest):
         return None
     if kept == messages or not kept:
         return None
@@ -112,15 +111,22 @@ def opening(ask: Ask) -> str:
         start, end = ask.spans["system"]
         digest.update(ask.body[start : min(end, start + _OPENING_BYTES)])
     start, end = ask.spans["messages"]
-    first = ask.body[start + 1 : min(end, start + _OPENING_BYTES)]
-    if end - start <= _FIRST_BYTES_MAX:
-        try:
-            messages = _MESSAGES.decode(memoryview(ask.body)[start:end])
-            first = bytes(messages[0])[:_OPENING_BYTES] if messages else b""
-        except (msgspec.MsgspecError, RecursionError):
-            pass  # the upstream will refuse it
+    first = _first_item(ask.body, start + 1, min(end, start + 1 + _OPENING_BYTES))
     digest.update(first)
     return digest.hexdigest()
+
+
+_NESTING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]')
+
+
+def _first_item(body: bytes, start: int, end: int) -> bytes:
+    """The first item of an array, or as much of it as lies before `end`: what follows it never matters."""
+    depth = 0
+    for match in _NESTING.finditer(body, start, end):
+        depth += (match[0] in b"{[") - (match[0] in b"}]")
+        if not depth:
+            return body[start : match.end()]
+    return body[start:end]
 
 
 def rewritten(ask: Ask, body: bytes) -> Ask:

@@ -96,14 +96,15 @@ def _telling_words(body: bytes) -> Counter[bytes]:
 
 class _Source(Struct, frozen=True):
     type: str = ""
+    content: str | list[_Part] | None = None
 
 
 class _Part(Struct, frozen=True):
     """A content block, or whatever stands in its place: only what names a source is looked at."""
 
     type: str = ""
-    source: _Source | None = None
-    content: str | list[_Part] | None = None
+    source: _Source | str | None = None
+    content: _Part | str | list[_Part] | None = None
 
 
 class _Turn(Struct, frozen=True):
@@ -128,8 +129,9 @@ def looked_through(ask: Ask) -> Shape:
     while parts:
         part = parts.pop()
         types.add(part.type)
-        if part.source is not None:
+        if isinstance(part.source, _Source):
             sources.add(part.source.type)
+            parts += part.source.content if isinstance(part.source.content, list) else []
         if part.type == "tool_result" and isinstance(part.content, list):
             parts += part.content
     return msgspec.structs.replace(

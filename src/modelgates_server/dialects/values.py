@@ -124,11 +124,13 @@ Sort = Literal["price", "throughput", "latency", "exacto"]
 class Preferences(Struct, frozen=True):
     """The `provider` object: which providers may answer, and in which order (product-surface 1.2). Null says nothing.
 
+    `within` are further allow-lists, all of which must hold: a policy's own, when policies are merged.
     `quantizations` other than those of the open weights never fit a Claude endpoint. What is not declared here is ignored.
     """
 
     order: tuple[str, ...] | None = None
     only: tuple[str, ...] | None = None
+    within: tuple[tuple[str, ...], ...] | None = None
     ignore: tuple[str, ...] | None = None
     allow_fallbacks: bool | None = None
     sort: Sort | SortBy | None = None

@@ -46,7 +46,7 @@ class Carrier:
     async def carry(self, exchange: Exchange, incoming: Incoming) -> Answer:
         """A committed answer. Raises UpstreamFailed when every endpoint failed."""
         run = Course(exchange, incoming)
-        self.router.health.asked(exchange.plan.endpoints[0].model.slug)
+        self.router.health.asked(run.budget)
         step = self._next(run)
         while step is not None:
             started_s = exchange.clock.monotonic_s()
@@ -73,12 +73,12 @@ class Carrier:
             state = self.router.condition(step.endpoint).state
             if state is State.OUT or (state is State.TRIAL and not health.begin_trial(provider, model, now_s)):
                 out.append(step)
-            elif not run.failed or not health.doubtful(provider, model, now_s) or health.may_retry(model):
+            elif not run.failed or not health.doubtful(provider, model, now_s) or health.may_retry(run.budget):
                 return self._chosen(run, step)
         for step in out:
             provider, model = step.endpoint.provider, step.endpoint.model.slug
             turn = health.begin_trial(provider, model, run.exchange.clock.monotonic_s())
-            if not run.failed or (turn and health.may_retry(model)):
+            if not run.failed or (turn and health.may_retry(run.budget)):
                 return self._chosen(run, step)  # the last candidate is never cooled away
         return None
 
@@ -106,7 +106,7 @@ class Carrier:
             pause_s = failed.retry_after_s if failed.retry_after_s is not None else self.settings.patience_s + 1
         elif failed.retry_after_s is not None:
             pause_s = max(pause_s, failed.retry_after_s)
-        if pause_s > self.settings.patience_s or not self.router.health.may_retry(step.endpoint.model.slug):
+        if pause_s > self.settings.patience_s or not self.router.health.may_retry(run.budget):
             return False
         run.again.add((mark, "patient"))
         await asyncio.sleep(pause_s)
@@ -179,7 +179,13 @@ class Carrier:
         self.router.began(endpoint, exchange.route.conversation, ms)
         exchange.attempts.append(
             Attempt(
-                endpoint.provider, endpoint.upstream_model, 200, None, ms, opened.reply.request_id, run.mended_how(),
+                endpoint.provider,
+                endpoint.upstream_model,
+                200,
+                None,
+                ms,
+                opened.reply.request_id,
+                run.mended_how(),
                 endpoint.model.slug,
             )
         )

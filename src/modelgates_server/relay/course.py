@@ -32,10 +32,15 @@ class Course:
     closed_models: set[str] = field(default_factory=set)
     rank_above: dict[str, int] = field(default_factory=dict)
     bytes_least: dict[str, int] = field(default_factory=dict)
-    adapted: dict[str, Adaptation] = field(default_factory=dict)
+    adapted: dict[int, Adaptation] = field(default_factory=dict)
     again: set[tuple[int, str]] = field(default_factory=set)
     extra_betas: tuple[str, ...] = ()
     mended: str = ""
+
+    @property
+    def budget(self) -> str:
+        """Whose retries these are: those of the model that the client named, alternatives included."""
+        return self.exchange.route.resolved.model.slug
 
     def admits(self, endpoint: Endpoint) -> bool:
         """Whether what went wrong so far leaves an endpoint a chance."""
@@ -57,7 +62,7 @@ class Course:
             self.bytes_least[slug] = max(self.bytes_least.get(slug, 0), endpoint.traits.body_bytes_max)
 
     def adaptation(self, step: Considered) -> Adaptation:
-        found = self.adapted.get(step.endpoint.provider, step.adaptation)
+        found = self.adapted.get(id(step), step.adaptation)
         if not self.extra_betas:
             return found
         return replace(found, betas=tuple(dict.fromkeys((*found.betas, *self.extra_betas))))
@@ -66,11 +71,11 @@ class Course:
         """Change the request so that this provider can take it: without a refused extra, or without stale thinking (providers 5)."""
         exchange, endpoint = self.exchange, step.endpoint
         if failed.kind is FaultClass.CAPABILITY:
-            refused = router.learn(endpoint, exchange.route.needs, exchange.ask, failed.fault, failed.told.message)
+            refused = router.learn(endpoint, exchange.route.needs, exchange.ask, failed.told.message)
             if refused is None:
                 return False
             now_s = exchange.clock.monotonic_s()
-            self.adapted[endpoint.provider] = router.fitter.fit(exchange.route.needs, endpoint, now_s).adaptation
+            self.adapted[id(step)] = router.fitter.fit(exchange.route.needs, endpoint, now_s).adaptation
             self.mended = f"asked again without {refused.rpartition(':')[2].replace('_', ' ')}"
             return True
         if exchange.healed:

@@ -22,7 +22,6 @@ from modelgates_server.clock import Clock
 from modelgates_server.dialects.adapt import opening
 from modelgates_server.dialects.values import NO_PREFERENCES, Ask, Preferences
 from modelgates_server.errors import NoEndpoint, NotPermitted, TooLarge
-from modelgates_server.providers.base import Fault
 from modelgates_server.relay.outgoing import with_betas
 from modelgates_server.relay.values import Incoming
 from modelgates_server.routing.fit import Fitter, Needs
@@ -143,10 +142,10 @@ class Router:
             facts = {"provider": provider, "model": model, "reason": after.why, "seconds": round(after.until_s - now_s)}
             log.log(level, "provider_out_of_service", extra=facts)
 
-    def learn(self, endpoint: Endpoint, needs: Needs, ask: Ask, fault: Fault, message: str) -> str | None:
+    def learn(self, endpoint: Endpoint, needs: Needs, ask: Ask, message: str) -> str | None:
         """A provider refused a capability: remember what; its name when the request can be asked again there without it."""
         refused = self.fitter.refused(message, needs, ask)
-        if refused is None or endpoint.traits.rank >= FIRST_PARTY_RANK or fault.status != 400:
+        if refused is None or endpoint.traits.rank >= FIRST_PARTY_RANK:
             return None  # the first party knows its own interface: there it is the client's mistake
         now_s = self.clock.monotonic_s()
         before = self.fitter.fit(needs, endpoint, now_s)

@@ -32,7 +32,7 @@ from modelgates_server.relay.report import attach
 from modelgates_server.relay.router import Route, Router
 from modelgates_server.relay.values import Incoming, Settings, Stopping
 from modelgates_server.routing.health import State
-from modelgates_server.routing.verdict import FaultClass
+from modelgates_server.routing.verdict import VERDICTS, FaultClass, Signal, classify
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,12 @@ class Relay:
                 async with asyncio.timeout(self.settings.count_s):
                     return await self.providers[endpoint.provider].count(endpoint, request)
             except (Fault, TimeoutError) as error:
-                if client_faults and isinstance(error, Fault) and error.status == 400 and error.trusted:
-                    failed = Failed(FaultClass.CLIENT, told_by(error), error, None, endpoint.model.slug)
-                    raise most_useful([failed], incoming.id) from error
+                if client_faults and isinstance(error, Fault) and error.trusted:
+                    told = told_by(error)
+                    kind = classify(Signal(error.signal), error.status, told.type, told.code, told.message)
+                    if VERDICTS[kind].fail_over == "no":
+                        failed = Failed(kind, told, error, None, endpoint.model.slug)
+                        raise most_useful([failed], incoming.id) from error
         return None
 
     def _origin(self, caller: Caller, route: Route, incoming: Incoming) -> Origin:

@@ -198,7 +198,7 @@ class Fitter:
 
 
 _NAMES: Final = re.compile(r"`?([a-z_]+(?:\.[a-z_0-9]+)*)`?(?=:|`|\b)")
-_ESSENTIAL: Final = frozenset({"model", "messages", "system", "tools", "max_tokens", "stream"})
+_ESSENTIAL: Final = frozenset({"model", "messages", "system", "tools", "max_tokens", "stream", "thinking"})
 
 
 def _has(ask: Ask, top: str, sub: str) -> bool:

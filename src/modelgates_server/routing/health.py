@@ -67,10 +67,14 @@ class Health:
     # What happened.
 
     def began(self, provider: str, model: str, latency_ms: float, now_s: float) -> None:
-        """The provider gave its first content: whatever kept it out of service is over."""
+        """The provider gave its first content after `latency_ms`: whatever kept it out of service is over.
+
+        An attempt that began before the provider was put out of service proves nothing about it.
+        """
+        started_s = now_s - latency_ms / 1000
         for key in ((provider, ""), (provider, model)):
             standing = self._standings.get(key)
-            if standing is not None and not standing.clear:
+            if standing is not None and not standing.clear and started_s >= standing.out_since_s:
                 standing.readmit()
         self._at(provider, model).began(latency_ms, now_s)
 

@@ -68,7 +68,9 @@ def question_of(
     needs = Needs(inputs.features, inputs.betas, frozenset(), inputs.body_bytes)
     return Question(
         models=tuple(
-            tuple(Facts(endpoint, fitter.fit(needs, endpoint, 0.0), _recorded(inputs.out, endpoint)) for endpoint in model)
+            tuple(
+                Facts(endpoint, fitter.fit(needs, endpoint, 0.0), _recorded(inputs.out, endpoint)) for endpoint in model
+            )
             for model in models
         ),
         policy=_read(inputs.policy),

@@ -33,7 +33,7 @@ class Standing:
     """Times are seconds on a clock that never goes back."""
 
     __slots__ = (
-        "_latencies", "_minutes", "_recent", "_speeds", "failures", "open_until_s", "open_why", "opened", "pause_until_s",
+        "_latencies", "_minutes", "_recent", "_speeds", "failures", "open_until_s", "open_why", "opened", "out_since_s", "pause_until_s",
         "pause_why", "pauses", "trial_until_s",
     )  # fmt: skip
 
@@ -46,6 +46,7 @@ class Standing:
         self.pause_until_s = 0.0
         self.pause_why = ""
         self.trial_until_s = 0.0
+        self.out_since_s = 0.0  # when it was last put out of service
         self._recent: deque[tuple[float, bool]] = deque(maxlen=SAMPLES_KEPT)
         self._minutes: deque[list[int]] = deque(maxlen=MINUTES_KEPT)  # [minute, good, bad], only minutes with any
         self._latencies: deque[tuple[float, float]] = deque(maxlen=SAMPLES_KEPT)
@@ -82,6 +83,7 @@ class Standing:
         if not (self.failures >= FAILURES_OPEN or flapping or on_trial) or self.open_until_s > now_s:
             return
         self.opened += 1
+        self.out_since_s = now_s
         self.open_until_s = now_s + min(OPEN_S * self.opened, OPEN_S_MAX)
         in_a_row = self.failures >= FAILURES_OPEN
         self.open_why = (
@@ -93,6 +95,7 @@ class Standing:
         """Cool down: the deadline is the later of the old and the new (litellm#40130)."""
         if now_s >= self.pause_until_s:
             self.pauses += 1
+        self.out_since_s = now_s
         if now_s + pause_s > self.pause_until_s:
             self.pause_until_s = now_s + pause_s
             self.pause_why = f"{kind}"

@@ -83,10 +83,10 @@ class Verdict:
 
 _F = FaultClass
 VERDICTS: Final[dict[FaultClass, Verdict]] = {
-    _F.UNREACHABLE: Verdict("yes", rank=4, counts=True, wide=True),
-    _F.STALE: Verdict("yes", again=True, rank=4),
-    _F.RESET: Verdict("yes", unknown=True, rank=3, counts=True),
-    _F.TIMEOUT: Verdict("yes", unknown=True, rank=2, counts=True),
+    _F.UNREACHABLE: Verdict("yes", rank=7, counts=True, wide=True),
+    _F.STALE: Verdict("yes", again=True, rank=7),
+    _F.RESET: Verdict("yes", unknown=True, rank=5, counts=True),
+    _F.TIMEOUT: Verdict("yes", unknown=True, rank=6, counts=True),
     _F.RATE_LIMIT: Verdict("yes", patient=True, rank=9, cool_s=10, cool_s_max=60, hinted=True),
     _F.RAMP: Verdict("yes", rank=9, cool_s=30, cool_s_max=30, hinted=True),
     _F.QUOTA: Verdict("yes", rank=9, cool_s=60, cool_s_max=60),
@@ -95,15 +95,15 @@ VERDICTS: Final[dict[FaultClass, Verdict]] = {
     _F.MISCONFIGURED: Verdict("yes", rank=1, cool_s=300, cool_s_max=300, wide=True, alert=True),
     _F.REGION: Verdict("yes", rank=1, cool_s=600, cool_s_max=600, alert=True),
     _F.ACCOUNT: Verdict("yes", rank=1, cool_s=900, cool_s_max=900, wide=True, alert=True),
-    _F.ABSENT: Verdict("yes", rank=6, cool_s=600, cool_s_max=600),
-    _F.NOT_OFFERED: Verdict("yes", rank=6, cool_s=600, cool_s_max=600),
-    _F.TOO_LARGE: Verdict("larger", rank=7),
-    _F.CONFLICT: Verdict("yes", again=True, rank=6),
-    _F.CAPABILITY: Verdict("abler", rank=10),
-    _F.PORTABILITY: Verdict("yes", rank=10),
+    _F.ABSENT: Verdict("yes", rank=2, cool_s=600, cool_s_max=600),
+    _F.NOT_OFFERED: Verdict("yes", rank=2, cool_s=600, cool_s_max=600),
+    _F.TOO_LARGE: Verdict("larger", rank=3),
+    _F.CONFLICT: Verdict("yes", again=True, rank=3),
+    _F.CAPABILITY: Verdict("abler", rank=4),
+    _F.PORTABILITY: Verdict("yes", rank=4),
     _F.CONTEXT: Verdict("no", rank=10),
     _F.CLIENT: Verdict("no", rank=10),
-    _F.BROKEN: Verdict("yes", unknown=True, rank=3, counts=True),
+    _F.BROKEN: Verdict("yes", unknown=True, rank=5, counts=True),
     _F.STREAM: Verdict("no", counts=True),
 }
 
@@ -193,20 +193,26 @@ _TEXTS: Final[tuple[tuple[frozenset[int], re.Pattern[str], FaultClass], ...]] = 
         ((400,), r"too many tokens, please wait|exceed\w* .{0,80}\bquota|\bquota .{0,40}exceeded", _F.QUOTA),
         (
             (400, 413, 422),
-            (r"prompt is too long|input is too long|prompt tokens .* exceed model maximum|maximum context length"
-            r"|exceeds? (?:the )?context (?:window|length)"),
+            (
+                r"prompt is too long|input is too long|prompt tokens .* exceed model maximum|maximum context length"
+                r"|exceeds? (?:the )?context (?:window|length)"
+            ),
             _F.CONTEXT,
         ),
         (
             (400, 422),
-            (r"invalid.{0,3}signature|thinking\.signature: field required|must start with a thinking block"
-            r"|thinking.{0,60}cannot be modified|bound to a different conversation"),
+            (
+                r"invalid.{0,3}signature|thinking\.signature: field required|must start with a thinking block"
+                r"|thinking.{0,60}cannot be modified|bound to a different conversation"
+            ),
             _F.PORTABILITY,
         ),
         (
             (400, 422),
-            (r"extra inputs are not permitted|invalid beta flag|unexpected value\(s\).{0,300}anthropic-beta"
-            r"|not supported|does not support|input tag .{0,200} does not match|was found without|extraneous key"),
+            (
+                r"extra inputs are not permitted|invalid beta flag|unexpected value\(s\).{0,300}anthropic-beta"
+                r"|not supported|does not support|input tag .{0,200} does not match|was found without|extraneous key"
+            ),
             _F.CAPABILITY,
         ),
     )

@@ -47,11 +47,23 @@ def merged(outer: Preferences, inner: Preferences) -> Preferences:
         for name in Preferences.__struct_fields__
     }
     if outer.only is not None and inner.only is not None:
-        chosen["only"] = tuple(slug for slug in outer.only if slug in inner.only)
+        chosen["within"] = (*(outer.within or ()), *(inner.within or ()), outer.only)
     chosen["ignore"] = (*(outer.ignore or ()), *(inner.ignore or ())) or None
+    chosen["max_price"] = _lower(outer.max_price, inner.max_price)
     chosen["zdr"] = True if outer.zdr or inner.zdr else None
     chosen["data_collection"] = "deny" if "deny" in (outer.data_collection, inner.data_collection) else None
     return Preferences(**chosen)
+
+
+def _lower(outer: MaxPrice | None, inner: MaxPrice | None) -> MaxPrice | None:
+    """The lower cap of each kind: a key cannot raise its workspace's."""
+    if outer is None or inner is None:
+        return outer or inner
+    caps = {}
+    for name in MaxPrice.__struct_fields__:
+        given = [cap for cap in (getattr(outer, name), getattr(inner, name)) if cap is not None]
+        caps[name] = min(given, key=lambda cap: Decimal(str(cap)), default=None)
+    return MaxPrice(**caps)
 
 
 def read_preferences(text: bytes) -> Preferences:
@@ -79,8 +91,9 @@ def refusal_of(
 
 
 def _unwanted(endpoint: Endpoint, said: Preferences, whose: str, when_s: float) -> Refusal | None:
-    if said.only is not None and not _named(endpoint, said.only):
-        return Refusal(f"{whose} allows only {', '.join(said.only) or 'nobody'}", "allowed_providers")
+    for allowed in (said.only, *(said.within or ())):
+        if allowed is not None and not _named(endpoint, allowed):
+            return Refusal(f"{whose} allows only {', '.join(allowed) or 'nobody'}", "allowed_providers")
     if said.ignore is not None and _named(endpoint, said.ignore):
         return Refusal(f"{whose} leaves {endpoint.provider} out", "ignored_providers")
     if said.zdr and not endpoint.zdr:

@@ -307,7 +307,8 @@ def test_preferences_of_workspace_and_key_are_merged() -> None:
     inner = prefer(only=("bedrock", "foundry"), ignore=("google",), zdr=False, sort="latency", data_collection="deny")
     both = merged(outer, inner)
 
-    assert (both.only, both.ignore) == (("bedrock",), ("vertex", "google"))
+    assert (both.only, both.within) == (("bedrock", "foundry"), (("anthropic", "bedrock"),))
+    assert both.ignore == ("vertex", "google")
     assert (both.zdr, both.data_collection, both.sort, both.require_parameters) == (True, "deny", "latency", True)
     assert merged(outer, prefer()) is outer
     assert merged(prefer(), inner) is inner
