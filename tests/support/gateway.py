@@ -289,7 +289,8 @@ def _make(folder: Path) -> None:
 async def _stand_in(stack: AsyncExitStack, folder: Path, slug: str, kind: str) -> tuple[Simulator, Upstream]:
     """A running simulator that speaks the wire of a kind. Google's takes only tokens of a token server of its own."""
     issuer = TokenIssuer() if kind == "vertex" else None
-    simulator = Simulator(keep_bodies=True, wire=kind, tokens=issuer)
+    wire = "compatible" if kind == "anthropic-compatible" else kind
+    simulator = Simulator(keep_bodies=True, wire=wire, tokens=issuer)
     served = await serve_simulator(simulator, "127.0.0.1", 0)
     stack.push_async_callback(served.stop)
     more = {}

@@ -39,7 +39,7 @@ class Feature(Struct, frozen=True, forbid_unknown_fields=True):
     tools: tuple[str, ...] = ()
     betas: tuple[str, ...] = ()
     shape: Literal["has_files", "has_urls", "has_callers"] | None = None
-    inside: Literal["cache_control.scope", "attribution", "breakpoint"] | None = None
+    inside: Literal["cache_control.scope", "attribution", "breakpoint", "turn_control"] | None = None
 
 
 class Betas(Struct, frozen=True, forbid_unknown_fields=True):

@@ -27,6 +27,10 @@ _OPENING_BYTES: Final = 4096
 _UNMARKED: Final = frozenset({"thinking", "redacted_thinking"})
 """Blocks that cannot be marked for the cache."""
 
+_TURN_CONTROL: Final = frozenset({"clear_at", "output_config"})
+"""Members of system messages that belong to the beta per-turn-control."""
+
+_MEMBERS: Final = msgspec.json.Decoder(dict[str, Raw])
 _MESSAGES: Final = msgspec.json.Decoder(list[Raw])
 
 
@@ -51,12 +55,14 @@ BREAKPOINTS_MAX: Final = 4
 def edited_inside(ask: Ask, edits: tuple[str, ...]) -> Ask:
     """Edit what `edits` name.
 
-    ``cache_control.scope`` and Claude Code's ``attribution`` block go; ``breakpoint`` marks the last block for the cache, which is
-    what a top-level `cache_control` does at Anthropic (product-surface 3.6).
+    ``cache_control.scope``, Claude Code's ``attribution`` block and the ``turn_control`` of system messages go; ``breakpoint``
+    marks the last block for the cache, which is what a top-level `cache_control` does at Anthropic (product-surface 3.6).
     """
     changed = ask
     if "breakpoint" in edits:
         changed = _with_breakpoint(changed)
+    if "turn_control" in edits:
+        changed = _without_turn_control(changed)
     if "attribution" in edits:
         changed = _without_attribution(changed)
     if "cache_control.scope" in edits and b'"scope"' in changed.body:
@@ -175,6 +181,26 @@ def _with_breakpoint(ask: Ask) -> Ask:
     except (msgspec.MsgspecError, RecursionError, IndexError, BadRequest):
         return ask
     return rewritten(ask, write_ask(ask, put={"messages": value}))
+
+
+def _without_turn_control(ask: Ask) -> Ask:
+    """The request without what system messages say about single turns; one that says nothing else goes (providers 4)."""
+    start, end = ask.spans["messages"]
+    if not any(b'"%s"' % name.encode() in ask.body for name in _TURN_CONTROL):
+        return ask
+    kept: list[bytes] = []
+    try:
+        for message in map(bytes, _MESSAGES.decode(memoryview(ask.body)[start:end])):
+            members = _MEMBERS.decode(message)
+            if bytes(members.get("role", Raw(b""))) != b'"system"' or not members.keys() & _TURN_CONTROL:
+                kept.append(message)
+                continue
+            left = {name: value for name, value in members.items() if name not in _TURN_CONTROL}
+            if bytes(left.get("content", Raw(b"[]"))) not in {b"[]", b'""'}:
+                kept.append(msgspec.json.encode(left))
+    except (msgspec.MsgspecError, RecursionError):
+        return ask
+    return rewritten(ask, write_ask(ask, put={"messages": b"[" + b",".join(kept) + b"]"}))
 
 
 def _without_attribution(ask: Ask) -> Ask:

@@ -145,6 +145,7 @@ class _Order:
         self.listed: Sequence[str] = wishes.order or (() if wishes.sort else policy.order) or ()
         self._whose = "the request's" if wishes.order else "the key's"
         self._house = question.house_order
+        self._alone = sum(map(len, question.models)) == 1
         self._sticky = None if wishes.order or wishes.sort else question.sticky
         self._latency = wishes.preferred_max_latency or policy.preferred_max_latency
         self._throughput = wishes.preferred_min_throughput or policy.preferred_min_throughput
@@ -195,7 +196,7 @@ class _Order:
         if at < len(self._house):
             first_party = endpoint.kind == FIRST_PARTY and at == 0
             return "first party first" if first_party else f"number {at + 1} in the routing order"
-        return "the only provider configured for this model" if place == 1 else "configured, but in no routing order"
+        return "the only provider configured for this model" if self._alone else "configured, but in no routing order"
 
     def _house_place(self, endpoint: Endpoint) -> int:
         return _place(endpoint, self._house)

@@ -303,3 +303,22 @@ def test_a_rewritten_request_knows_its_spans(text: bytes) -> None:
 
     assert value(changed, "messages") == value(request, "messages")
     assert rewritten(changed, body) is changed
+
+
+@pytest.mark.parametrize(
+    ("message", "left"),
+    [
+        ({"role": "system", "content": "x", "output_config": {"effort": "low"}}, {"role": "system", "content": "x"}),
+        ({"role": "system", "content": [], "clear_at": "turn_end"}, None),
+        ({"role": "system", "output_config": {"effort": "low"}}, None),
+        ({"role": "user", "content": "x", "output_config": 1}, {"role": "user", "content": "x", "output_config": 1}),
+        ({"role": "system", "content": '"output_config"'}, {"role": "system", "content": '"output_config"'}),
+    ],
+)
+def test_controls_of_single_turns_are_taken_out(message: dict[str, Any], left: dict[str, Any] | None) -> None:
+    """Claude Code's system messages carry them; a message that says nothing else goes, every other one keeps its bytes."""
+    other = {"role": "user", "content": "hello"}
+    body = {"model": "m", "max_tokens": 1, "messages": [other, message]}
+    edited = json.loads(edited_inside(read_ask(json.dumps(body).encode()), ("turn_control",)).body)
+
+    assert edited["messages"] == ([other] if left is None else [other, left])

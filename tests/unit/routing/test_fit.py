@@ -19,7 +19,7 @@ EFFORT = "effort-2025-11-24"
 BINDING = "thinking-binding-controls-2026-08-01"
 SCOPE = "prompt-caching-scope-2026-01-05"
 ADVANCED, SEARCH, EXAMPLES = "advanced-tool-use-2025-11-20", "tool-search-tool-2025-10-19", "tool-examples-2025-10-29"
-ALWAYS = {"cache_scope", "attribution"}
+ALWAYS = {"cache_scope", "turn_control", "attribution"}
 """Looked for in every request, at places where they are not welcome."""
 
 ANTHROPIC, BEDROCK, VERTEX = (endpoint(kind) for kind in ("anthropic", "bedrock", "vertex"))
