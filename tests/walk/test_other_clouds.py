@@ -54,7 +54,7 @@ async def test_another_cloud_answers_like_anthropic(tmp_path: Path, kind: str, s
             name for name in usual.meaning if name != "content_block_delta"
         ]
         assert json.loads(told.events[0][1])["message"]["model"] == "claude-opus-4-8"
-    else:
+    elif not stream:
         assert (told.json["model"], told.json["id"]) == ("claude-opus-4-8", told.id)
 
 
