@@ -129,10 +129,11 @@ class Carrier:
         exchange.endpoint = endpoint
         exchange.dispatched = True
         request = outgoing(exchange.ask, endpoint, run.adaptation(step), run.incoming, clamped=exchange.clamped)
-        opened = await self._opened(exchange, endpoint, request)
+        opened = await self._opened(run, endpoint, request, started_s)
         return self._committed(run, endpoint, opened, started_s)
 
-    async def _opened(self, exchange: Exchange, endpoint: Endpoint, request: Outgoing) -> Opened:
+    async def _opened(self, run: Course, endpoint: Endpoint, request: Outgoing, started_s: float) -> Opened:
+        exchange = run.exchange
         limit_s = self._limit_s(exchange, stream=request.stream)
         work = open_answer(self.providers[endpoint.provider], endpoint, request, limit_s)
         if endpoint.cancel == "stops" or exchange.spawn is None:
@@ -144,7 +145,7 @@ class Carrier:
         except asyncio.CancelledError:
             if not task.cancelled():
                 exchange.draining = True
-                exchange.spawn(self._read_out(exchange, task), f"drain {exchange.origin.id}")
+                exchange.spawn(self._read_out(run, endpoint, task, started_s), f"drain {exchange.origin.id}")
             raise
 
     def _limit_s(self, exchange: Exchange, *, stream: bool) -> float:
@@ -154,23 +155,26 @@ class Carrier:
         left_s = exchange.started_s + self.settings.total_s - exchange.clock.monotonic_s()
         return max(0.001, min(limit_s, left_s))
 
-    async def _read_out(self, exchange: Exchange, task: asyncio.Task[Opened]) -> None:
+    async def _read_out(self, run: Course, endpoint: Endpoint, task: asyncio.Task[Opened], started_s: float) -> None:
         """The client left before the provider began: read the answer to its end and book it exactly."""
+        exchange = run.exchange
         try:
             opened = await task
-        except (Fault, asyncio.CancelledError):
+        except (Fault, asyncio.CancelledError) as error:
             exchange.draining = False
+            if isinstance(error, Fault):
+                self._note(run, endpoint, error, started_s)
             exchange.abandon(free=True)
             return
-        exchange.request_id = opened.reply.request_id
-        if isinstance(opened.content, Opening):
-            answer = StreamAnswer(exchange, opened.reply, opened.content, self.settings, None)
-            self.live[exchange.origin.id] = answer
+        answer = self._committed(run, endpoint, opened, started_s)
+        if isinstance(answer, StreamAnswer):
             await answer.read_out()
         else:
-            WholeAnswer(exchange, *opened.content, None).close("cancelled")
+            answer.close("cancelled")
 
-    def _committed(self, run: Course, endpoint: Endpoint, opened: Opened, started_s: float) -> Answer:
+    def _committed(
+        self, run: Course, endpoint: Endpoint, opened: Opened, started_s: float
+    ) -> StreamAnswer | WholeAnswer:
         """The answer has content: from here on there is no way back."""
         exchange = run.exchange
         exchange.request_id = opened.reply.request_id
