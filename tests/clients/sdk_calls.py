@@ -107,6 +107,24 @@ def thinking(client):
     return [[block.type, bool(getattr(block, "signature", None))] for block in message.content]
 
 
+ASKED = (
+    ask("hello [[say:seven brown foxes]]"),
+    ask('The weather? [[tool:get_weather {"place": "Bergen"}]]', tools=[TOOL]),
+)
+
+
+def whole_messages(client):
+    return [client.messages.create(**asked).model_dump(mode="json") for asked in ASKED]
+
+
+def whole_streams(client):
+    found = []
+    for asked in ASKED:
+        with client.messages.create(**asked, stream=True) as events:
+            found.append([event.model_dump(mode="json") for event in events])
+    return found
+
+
 def raw_headers(client):
     raw = client.messages.with_raw_response.create(**ask("hello", max_tokens=5))
     message = raw.parse()
@@ -165,6 +183,8 @@ CALLS = {
     "tool_use": tool_use,
     "stream_tool_use": stream_tool_use,
     "thinking": thinking,
+    "whole_messages": whole_messages,
+    "whole_streams": whole_streams,
     "raw_headers": raw_headers,
     "dead": with_key("dead"),
     "management": with_key("management"),
