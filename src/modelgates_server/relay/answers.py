@@ -131,6 +131,7 @@ class StreamAnswer:
     async def read_out(self) -> None:
         """Nobody listens any more, but the provider bills the whole answer: read it to its end and book it exactly."""
         self._first, self._reading = [], False
+        self._ended = self._meter.finished  # a short answer came whole with its opening
         try:
             while not self._ended:
                 for event in await self._events():
