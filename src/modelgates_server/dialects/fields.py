@@ -98,15 +98,6 @@ class Fields:
         text: str = msgspec.json.decode(self.body[span[0] : span[1]])
         return check_text(name, text) or None
 
-    def raw_object(self, name: str) -> bytes | None:
-        """Take the bytes of a JSON object of at most 64 KiB."""
-        span = self.span(name)
-        if span is None:
-            return None
-        if self.body[span[0]] != ord("{"):
-            raise BadRequest(f"{name}: {_SENTENCES['object']}")
-        return self._raw(name, span, MEMBER_BYTES_MAX)
-
     def decode(self, name: str, decoder: Decoder[T], bytes_max: int = MEMBER_BYTES_MAX) -> T | None:
         """Read a member as the decoder's type. What the decoder does not declare is skipped."""
         span = self.span(name)
