@@ -10,6 +10,7 @@ import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from statistics import median
 from typing import Any, Final
 from uuid import uuid4
@@ -17,10 +18,11 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 from tests.support import raw
-from tests.support.gateway import Gateway, Told, ask, open_gateway
+from tests.support.gateway import Gateway, Told, ask, open_gateway, until
 from tests.support.upstream import Upstream
 
 from modelgates_server.routing.health import State
+from modelgates_server.routing.verdict import FaultClass
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -165,3 +167,23 @@ async def test_another_conversation_goes_its_own_way(pair: Gateway) -> None:
     other = await pair.send(ask(), x_claude_code_session_id=str(uuid4()))
 
     assert [pair.generation(told.id)["provider"] for told in (moved, other)] == ["backup-1", "anthropic"]
+
+
+async def test_a_trial_at_a_black_hole_has_one_victim(tmp_path: Path) -> None:
+    """While one request waits on trial, all others are answered elsewhere; when its client leaves, the next may try."""
+    async with open_gateway(tmp_path / "g", simulators=2) as gateway:
+        health = gateway.application.relay.router.health
+        now_s = gateway.application.context.clock.monotonic_s()
+        for _ in range(5):
+            health.failed("anthropic", "anthropic/claude-opus-4.8", FaultClass.UPSTREAM, now_s - 31)
+        gateway.simulator.script.append({"delay_s": 30})
+        victim = asyncio.get_running_loop().create_task(gateway.send(ask("victim")))
+        await until(lambda: gateway.simulator.log, "nobody is on trial")
+        others = [await gateway.send(ask(f"other {number}")) for number in range(5)]
+        held = len(gateway.simulator.log)
+        victim.cancel()
+        await until(lambda: gateway.simulator.log[0].outcome == "cancelled", "the provider was not let go")
+        after = await gateway.send(ask("after"))
+
+    assert [told.status for told in (*others, after)] == [200] * 6
+    assert (held, len(gateway.simulator.log)) == (1, 2)

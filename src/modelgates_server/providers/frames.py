@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from modelgates_server.dialects.faults import error_body, error_event
+from modelgates_server.dialects.faults import error_body, error_event, shown_message
 from modelgates_server.dialects.values import BadEvent
 from modelgates_server.privacy import redacted, visible
 
@@ -35,8 +35,6 @@ _SIZES: Final = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
 
 _LINE_ENDS: Final = bytes.maketrans(b"\r\n", b"  ")
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_ARN: Final = re.compile(r"\barn:aws[^\s\"',;]*")
-_ACCOUNT: Final = re.compile(r"\b\d{12}\b")
 _MESSAGE_CHARS_MAX: Final = 500
 
 _ERROR_TYPES: Final = {
@@ -196,7 +194,8 @@ def _error(headers: Mapping[str, str], payload: bytes) -> bytes:
     word = name.lower().removesuffix("exception")
     body = error_body(
         _ERROR_TYPES.get(word, "api_error"),
-        clean_message(_message(payload) or headers.get(":error-message", "")) or f"The provider broke off ({word}).",
+        visible(shown_message(redacted(_message(payload) or headers.get(":error-message", ""))), _MESSAGE_CHARS_MAX)
+        or f"The provider broke off ({word}).",
         None,
         {"error_code": name if _NAME.fullmatch(name) else "unknown"},
     )
@@ -209,8 +208,3 @@ def _message(payload: bytes) -> str:
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return ""
     return told.message or told.loud or told.original or ""
-
-
-def clean_message(text: str) -> str:
-    """What a provider says, without the names of the operator's resources and accounts, short enough to be shown."""
-    return visible(_ACCOUNT.sub("…", _ARN.sub("…", redacted(text))), _MESSAGE_CHARS_MAX)

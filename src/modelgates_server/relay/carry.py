@@ -55,6 +55,9 @@ class Carrier:
             except Fault as fault:
                 exchange.dispatched = False  # it ended in a fault: nothing is charged for it
                 failed = self._note(run, step.endpoint, fault, started_s)
+            except BaseException:
+                self.router.left(step.endpoint)  # its client went away: nothing is known about the provider
+                raise
             step = step if await self._once_more(run, step, failed) else self._next(run)
         self._tell_skipped(run)
         raise most_useful(run.failed, exchange.origin.id)
@@ -75,6 +78,8 @@ class Carrier:
                 out.append(step)
             elif not run.failed or not health.doubtful(provider, model, now_s) or health.may_retry(run.budget):
                 return self._chosen(run, step)
+            else:
+                self.router.left(step.endpoint)
         for step in out:
             provider, model = step.endpoint.provider, step.endpoint.model.slug
             turn = health.begin_trial(provider, model, run.exchange.clock.monotonic_s())

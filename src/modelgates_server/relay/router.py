@@ -142,6 +142,10 @@ class Router:
             facts = {"provider": provider, "model": model, "reason": after.why, "seconds": round(after.until_s - now_s)}
             log.log(level, "provider_out_of_service", extra=facts)
 
+    def left(self, endpoint: Endpoint) -> None:
+        """An attempt at an endpoint ended without a verdict: somebody else may try it."""
+        self.health.end_trial(endpoint.provider, endpoint.model.slug, self.clock.monotonic_s())
+
     def learn(self, endpoint: Endpoint, needs: Needs, ask: Ask, message: str) -> str | None:
         """A provider refused a capability: remember what; its name when the request can be asked again there without it."""
         refused = self.fitter.refused(message, needs, ask)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from modelgates_server.routing.standing import TRIAL_EVERY_S, Standing
+from modelgates_server.routing.standing import TRIAL_EVERY_S, TRIAL_S_MAX, Standing
 from modelgates_server.routing.verdict import VERDICTS, FaultClass
 
 RETRY_SHARE: Final = 0.2
@@ -91,7 +91,7 @@ class Health:
         """An attempt ended in a fault: count it, and pause the provider as its verdict says."""
         verdict = VERDICTS[kind]
         standing = self._at(provider, "" if verdict.wide else model)
-        standing.trial_until_s = 0.0
+        self.end_trial(provider, model, now_s)
         if verdict.counts:
             if verdict.wide:
                 self._at(provider, model).count(now_s, ok=False)  # its uptime is told per model
@@ -147,8 +147,16 @@ class Health:
         if any(standing.trial_until_s > now_s for standing in mine):
             return False
         for standing in mine:
-            standing.trial_until_s = now_s + TRIAL_EVERY_S
+            out = standing.out_until(now_s)[0] > now_s
+            standing.trial_until_s = now_s + (TRIAL_EVERY_S if out else TRIAL_S_MAX)
         return True
+
+    def end_trial(self, provider: str, model: str, now_s: float) -> None:
+        """Give the turn back: the attempt failed, or ended without a verdict. Where a provider is out, its second stands."""
+        for key in ((provider, ""), (provider, model)):
+            standing = self._standings.get(key)
+            if standing is not None and standing.out_until(now_s)[0] <= now_s:
+                standing.trial_until_s = 0.0
 
     def asked(self, model: str) -> None:
         """A request for a model came: it earns a share of a retry."""

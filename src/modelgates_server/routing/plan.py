@@ -143,7 +143,7 @@ class _Order:
         self._sort = sort.by if isinstance(sort, SortBy) else sort
         self._merged = isinstance(sort, SortBy) and sort.partition == "none"
         self.listed: Sequence[str] = wishes.order or (() if wishes.sort else policy.order) or ()
-        self._whose = "the request's" if wishes.order else "the key's"
+        self._whose = "the request's" if wishes.order else "the policy's"
         self._house = question.house_order
         self._alone = sum(map(len, question.models)) == 1
         self._sticky = None if wishes.order or wishes.sort else question.sticky

@@ -23,6 +23,10 @@ OPEN_S_MAX: Final = 300.0
 TRIAL_EVERY_S: Final = 1.0
 """Among requests that have somebody else to ask, one a second may try a provider that is out."""
 
+TRIAL_S_MAX: Final = 150.0
+"""Whoever is on trial at a provider whose breaker's time is over keeps everybody else away until it is known how it went. This is
+longer than the usual limit for first content, so that only an attempt that nobody reports about is given up."""
+
 UPTIME_SAMPLES_MIN: Final = 5
 SAMPLES_KEPT: Final = 256
 MINUTES_KEPT: Final = 1440

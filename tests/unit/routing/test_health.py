@@ -107,13 +107,24 @@ def test_a_failed_trial_after_flapping_keeps_it_out_too() -> None:
 
 
 def test_trials_go_one_at_a_time() -> None:
-    """Who has the turn keeps it for a second; the others see a provider that is out."""
+    """Who has the turn keeps it until it is known how it went: a black hole gets one victim, not one a second."""
     known = broken()
     assert known.condition(HERE, MODEL, 30.0).why == "on trial after 5 failures in a row (upstream)"
-    assert [known.begin_trial(HERE, MODEL, now_s) for now_s in (30.0, 30.5, 30.99, 31.0)] == [True, False, False, True]
+    assert [known.begin_trial(HERE, MODEL, now_s) for now_s in (30.0, 31.0, 149.0)] == [True, False, False]
 
-    condition = known.condition(HERE, MODEL, 31.5)
+    condition = known.condition(HERE, MODEL, 149.0)
     assert (condition.state, condition.why) == (State.OUT, "on trial by another request")
+    known.end_trial(HERE, MODEL, 149.0)
+    assert known.begin_trial(HERE, MODEL, 149.0)
+
+
+def test_a_provider_that_is_out_is_tried_once_a_second() -> None:
+    """Those that have nobody else may look whether it is back; a quick failure does not make room for the next at once."""
+    known = broken()
+    assert known.begin_trial(HERE, MODEL, 10.0)
+    known.failed(HERE, MODEL, BAD, 10.1)
+
+    assert [known.begin_trial(HERE, MODEL, now_s) for now_s in (10.2, 10.9, 11.0)] == [False, False, True]
 
 
 def test_a_trial_that_proves_nothing_gives_the_turn_back() -> None:
