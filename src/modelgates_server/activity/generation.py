@@ -24,6 +24,7 @@ _ADD_TO_HOUR = accumulate(
         "cache_read_tokens",
         "cache_write_tokens",
         "cost_nusd",
+        "byok_cost_nusd",
     ),
 )
 
@@ -64,6 +65,7 @@ class Cost(msgspec.Struct, frozen=True):
     """What it cost, in nano-USD: to the budgets, to us, and what caching saved; with the lines of the bill.
 
     `uncertain_nusd` is what attempts of unknown fate may have cost at most; the books keep it on an account of its own.
+    `byok_nusd` is what the organisation's own account at the provider is asked, at list price: no credit is used for it.
     """
 
     charged_nusd: int = 0
@@ -73,6 +75,7 @@ class Cost(msgspec.Struct, frozen=True):
     price_version: str = ""
     parts: tuple[dict[str, Any], ...] = ()
     uncertain_nusd: int = 0
+    byok_nusd: int = 0
 
 
 NO_USAGE = Usage()
@@ -153,6 +156,7 @@ def _receipt(generation: Generation) -> Row:
         "attempts": _json(generation.attempts),
         "conversation": generation.conversation,
         "inputs": None if generation.inputs is None else generation.inputs.decode(),
+        "byok_cost_nusd": cost.byok_nusd,
     }
 
 
@@ -174,6 +178,7 @@ def _hour(generation: Generation) -> Row:
         "cache_read_tokens": usage.cache_read_tokens,
         "cache_write_tokens": usage.cache_write_5m_tokens + usage.cache_write_1h_tokens,
         "cost_nusd": generation.cost.charged_nusd,
+        "byok_cost_nusd": generation.cost.byok_nusd,
     }
 
 
