@@ -15,17 +15,28 @@ from typing import Final
 class Unit(StrEnum):
     """What a meter counts."""
 
-    NUSD = "nusd"
+    NUSD = "nusd"  # what credit is used for
+    SPEND = "spend"  # the same, and what an organisation's own provider accounts are asked
     REQUESTS = "requests"
     TOKENS = "tokens"
+    PARALLEL = "parallel"  # requests that are open now
+
+
+MONEY: Final = frozenset({Unit.NUSD, Unit.SPEND})
+"""Units whose limits are budgets; the others are rates."""
 
 
 class Scope(StrEnum):
-    """Whose meter it is; the order is from broad to narrow."""
+    """Whose meter it is; the order is from broad to narrow.
+
+    A seat is one member within one workspace, with the id ``workspace/member``; an app is ``organization/name of the app``.
+    """
 
     ORGANIZATION = "organization"
     WORKSPACE = "workspace"
+    APP = "app"
     MEMBER = "member"
+    SEAT = "seat"
     KEY = "key"
 
 
@@ -71,7 +82,8 @@ class MeterRef:
     """Points at one meter of a caller. The row it means depends on the time: see `row_id`.
 
     `limit` is in the unit of the meter; None means that the meter only counts. `limit_from_row` is for the
-    organisation's credit, whose limit is the sum of its grants and lives in the row itself.
+    organisation's credit, whose limit is the sum of its grants and lives in the row itself. `label` is how a refusal calls it,
+    where the scope's name does not say enough: ``guardrail "Interns"``.
     """
 
     scope: Scope
@@ -80,6 +92,7 @@ class MeterRef:
     window: Window
     limit: int | None = None
     limit_from_row: bool = False
+    label: str = ""
 
     def row_id(self, now_s: float) -> str:
         """The id of the row for the window that contains `now_s`, for example ``key:ab12:nusd:day:1800000000``."""

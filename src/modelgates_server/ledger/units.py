@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from modelgates_server.ledger.values import Bill, Hold, HoldRequest, Line, Refusal, Settled, Stale
-from modelgates_server.limits import MeterRef, Unit
+from modelgates_server.limits import MONEY, MeterRef, Unit
 from modelgates_server.storage import schema
 from modelgates_server.storage.hot import Lockable, Row, Statement, insert
 from modelgates_server.storage.writer import Rows
@@ -62,7 +62,14 @@ class TakeHold:
         self._epoch = epoch
         self._release = release
         self._ids = [ref.row_id(request.now_s) for ref in request.meters]
-        self._asks = {"nusd": request.amount_nusd, "tokens": request.tokens, "requests": 1}  # by `limits.Unit`
+        spend_nusd = request.amount_nusd if request.spend_nusd is None else request.spend_nusd
+        self._asks: dict[str, int] = {
+            "nusd": request.amount_nusd,
+            "spend": spend_nusd,
+            "tokens": request.tokens,
+            "requests": 1,
+            "parallel": 1,
+        }  # by `limits.Unit`
 
     def needs(self) -> Mapping[str, Iterable[Any]]:
         return {"policy": (1,), "meters": self._ids}
@@ -75,9 +82,11 @@ class TakeHold:
         found = [self._meter(rows, ref, row_id) for ref, row_id in zip(request.meters, self._ids, strict=True)]
         if any(row["closed"] for row in found):
             return Stale()
-        refusal = first_refusal([(row, self._asks[row["unit"]]) for row in found])
-        if refusal is not None:
-            return refusal
+        refused = first_refusal([(row, self._asks[row["unit"]]) for row in found])
+        if refused is not None:
+            index, refusal = refused
+            label = request.meters[index].label
+            return msgspec.structs.replace(refusal, label=label) if label else refusal
         return self._take(rows, found)
 
     def abandoned(self, result: Any) -> None:
@@ -138,17 +147,18 @@ def new_meter(ref: MeterRef, row_id: str, organization_id: str, now_s: float) ->
     }
 
 
-def first_refusal(asked: Sequence[tuple[Row, int]]) -> Refusal | None:
-    """The first meter, in the caller's order, that cannot take what is asked of it. Pure.
+def first_refusal(asked: Sequence[tuple[Row, int]]) -> tuple[int, Refusal] | None:
+    """The first meter, in the caller's order, that cannot take what is asked of it, with its place. Pure.
 
     A token meter with an empty window admits any request, however large: otherwise a prompt above the limit could never run.
     """
-    for row, amount in asked:
+    for index, (row, amount) in enumerate(asked):
         limit, taken = row["limit"], row["posted"] + row["held"]
         if limit is None or taken + amount <= limit or (row["unit"] == Unit.TOKENS and not taken):
             continue
-        peers = [peer for peer, _ in asked if peer["unit"] == row["unit"] and peer["limit"] is not None]
-        return Refusal(
+        kin = MONEY if row["unit"] in MONEY else {row["unit"]}
+        peers = [peer for peer, _ in asked if peer["unit"] in kin and peer["limit"] is not None]
+        return index, Refusal(
             scope=row["scope"],
             scope_id=row["scope_id"],
             unit=row["unit"],
@@ -217,9 +227,10 @@ class Settle(_Closing):
                 raise AssertionError(f"meter {line.meter_id} does not carry the hold {hold.id}")
         charged, overrun = hold.split(self._bill.charged_nusd)
         overrun += self._bill.operator_nusd
+        posted = {"nusd": charged, "spend": charged + self._bill.byok_nusd, "tokens": self._bill.tokens, "parallel": 0}
         for line, row in zip(hold.lines, filter(None, meters), strict=True):
             row["held"] -= line.held
-            row["posted"] += charged if line.unit == Unit.NUSD else self._bill.tokens
+            row["posted"] += posted[line.unit]
             rows.save("meters", row)
         rows.delete("holds", hold.id)
         self._book(rows, "charge", customer(hold.organization_id), provider(self._bill.provider), charged)

@@ -18,8 +18,9 @@ class Line(NamedTuple):
 
 
 class HoldRequest(msgspec.Struct, frozen=True):
-    """Reserve `amount_nusd` on every money meter, `tokens` on every token meter and one request on every rate meter.
+    """Reserve `amount_nusd` on every credit meter, `tokens` on every token meter and one request on every rate meter.
 
+    `spend_nusd` goes to the meters of spend; None means the same as `amount_nusd`, which counts only what credit pays.
     `floor_nusd` is what the input alone costs: the least that is charged if the process dies with the hold open.
     `context` is JSON for whoever settles a lost hold. `policy_version` is the one that `meters` was read under.
     """
@@ -33,6 +34,7 @@ class HoldRequest(msgspec.Struct, frozen=True):
     tokens: int
     context: str
     now_s: float
+    spend_nusd: int | None = None
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -55,6 +57,7 @@ class Bill(msgspec.Struct, frozen=True):
     Budgets pay `charged_nusd`, at most the hold; `operator_nusd` is owed to the provider as well but nobody's budget pays it
     (a failure that was not the customer's). `tokens` go to the token meters. `uncertain` are attempts whose fate is unknown, as
     (provider, nano-USD at most): they stand on an account of their own until the provider's report clears them (reliability 3.0).
+    `byok_nusd` is what the customer's own account at the provider is asked: it moves no credit, and counts on meters of spend.
     """
 
     charged_nusd: int = 0
@@ -62,13 +65,14 @@ class Bill(msgspec.Struct, frozen=True):
     tokens: int = 0
     provider: str = "none"
     uncertain: tuple[tuple[str, int], ...] = ()
+    byok_nusd: int = 0
 
 
 class Refusal(msgspec.Struct, frozen=True):
     """A meter that does not admit the request.
 
     `available` is what is left on the tightest meter of that unit now; `unheld` is what would be left if every open hold were
-    released without charge. Both are never negative, in the meter's unit.
+    released without charge. Both are never negative, in the meter's unit. `label` is that of the meter's reference.
     """
 
     scope: Scope
@@ -78,6 +82,7 @@ class Refusal(msgspec.Struct, frozen=True):
     available: int
     unheld: int
     resets_at_s: int | None
+    label: str = ""
 
 
 class Stale(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ from modelgates_server.dialects.values import Ask
 from modelgates_server.errors import MoneyRefused, RateRefused, StoreUnavailable
 from modelgates_server.ledger.ledger import Ledger
 from modelgates_server.ledger.values import Hold, HoldRequest, Refusal, Stale
-from modelgates_server.limits import Scope, Unit
+from modelgates_server.limits import MONEY, Scope
 from modelgates_server.money import usd_text
 from modelgates_server.relay.values import Settings
 
@@ -173,7 +173,7 @@ class _Purse:
             result = await self._funds.ledger.hold(self._request(size))
             if isinstance(result, Stale):
                 self._caller = self._funds.directory.reload(self._caller)
-            elif isinstance(result, Refusal) and result.unit != Unit.NUSD:
+            elif isinstance(result, Refusal) and result.unit not in MONEY:
                 raise _rate_refusal(result, self._now_s)
             else:
                 return result
@@ -187,7 +187,7 @@ class _Purse:
         caller, ask, endpoint = self._caller, self._ask, self._endpoints[0]
         meters = caller.meters
         if ask.is_probe:  # the connection test of Claude Desktop is paid, but never rate limited
-            meters = tuple(ref for ref in meters if ref.unit is Unit.NUSD)
+            meters = tuple(ref for ref in meters if ref.unit in MONEY)
         estimate = min(size.input_tokens, ask.shape.body_bytes // BYTES_PER_TOKEN)
         return HoldRequest(
             id=self._origin.id,
