@@ -52,8 +52,9 @@ $(VENV)/.dev: $(VENV)/.serve requirements/dev.txt
 	$(PIP) -r requirements/dev.txt
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.dev requirements/cloud.txt tests/clients/install.sh tests/clients/package-lock.json requirements/sdk1.txt requirements/sdk2.txt requirements/openrouter.txt
+$(VENV)/.test: $(VENV)/.dev requirements/cloud.txt tests/clients/install.sh tests/clients/package-lock.json tests/support/install_postgres.sh requirements/postgres.txt requirements/sdk1.txt requirements/sdk2.txt requirements/openrouter.txt
 	$(PIP) -r requirements/cloud.txt
+	sh tests/support/install_postgres.sh $(BIN)/python
 	sh tests/clients/install.sh $(PYTHON)
 	@touch $@
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fastapi import FastAPI
+
+from modelgates_server.api.app import PREFIX, ROUTERS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -38,3 +43,64 @@ def test_every_runtime_dependency_has_its_line() -> None:
     explained = (DOCS / "dependencies.md").read_text().lower()
 
     assert [name for name in declared if name not in explained] == []
+
+
+METHODS = "GET|POST|PUT|PATCH|DELETE"
+CALL = re.compile(rf"`((?:{METHODS})(?:, (?:{METHODS}))*) (/[^`?\s]*)`")
+API_PAGES = ("api.md", "activity.md", "alerts.md", "own-keys.md")
+
+
+def described() -> dict[str, Any]:
+    """What `GET /api/openapi.json` says."""
+    app = FastAPI()
+    for router in ROUTERS:
+        app.include_router(router, prefix=PREFIX)
+    return app.openapi()
+
+
+def calls(text: str) -> set[tuple[str, str]]:
+    """Every call that a page names, such as `GET, PATCH /keys/{key_hash}`, as method and path."""
+    return {(method, path) for methods, path in CALL.findall(text) for method in methods.split(", ")}
+
+
+def routes(*, hidden: bool) -> set[tuple[str, str]]:
+    """Every route of the management API; with those that the OpenAPI file leaves out, or without."""
+    known = [
+        route for router in ROUTERS for route in router.routes if hidden or getattr(route, "include_in_schema", True)
+    ]
+    return {(method, getattr(route, "path", "")) for route in known for method in getattr(route, "methods", ())}
+
+
+def told(operation: dict[str, Any], schemas: dict[str, Any]) -> Iterator[str]:
+    """What a client may send with an operation: in its query, and in its body."""
+    yield from (one["name"] for one in operation.get("parameters", ()) if one["in"] == "query")
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    yield from schemas.get(body.get("$ref", "").rpartition("/")[2], {}).get("properties", ())
+
+
+def test_every_route_of_the_openapi_file_stands_in_its_page() -> None:
+    """docs/api.md names each path with each of its methods, and none that does not exist."""
+    named = calls((DOCS / "api.md").read_text())
+    there = {
+        (method.upper(), path.removeprefix(PREFIX)) for path, item in described()["paths"].items() for method in item
+    }
+
+    assert there == routes(hidden=False)
+    assert sorted(there - named) == [], "missing in docs/api.md"
+    assert sorted(named - routes(hidden=True) - {("GET", "/key"), ("GET", "/api/openapi.json")}) == [], "not there"
+
+
+def test_everything_that_a_client_may_send_stands_in_a_page() -> None:
+    """Members of bodies and parameters of queries are named in the pages about the API."""
+    code = " ".join(
+        re.findall(r"```.*?```|`[^`]+`", "".join((DOCS / page).read_text() for page in API_PAGES), re.DOTALL)
+    )
+    named, found = set(re.findall(r"\w+", code)), described()
+    sent = {
+        (f"{method.upper()} {path}", name)
+        for path, item in found["paths"].items()
+        for method, operation in item.items()
+        for name in told(operation, found["components"]["schemas"])
+    }
+
+    assert sorted(one for one in sent if one[1] not in named) == []

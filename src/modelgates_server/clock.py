@@ -49,6 +49,41 @@ class ManualClock:
         self._now_s += seconds
 
 
+JUMP_S_MAX = 300.0
+"""A clock that says that more than five minutes passed in a moment is wrong (reliability row 70)."""
+
+
+class SteadyClock:
+    """Time as the store tells it, so that all replicas agree in which day a request falls; carried on by the monotonic clock.
+
+    It never goes back, and does not follow a jump: a machine's clock that is set to next month must not open next month's budgets,
+    and one that is set back must not open yesterday's once more.
+    """
+
+    def __init__(self, clock: Clock, now_s: float | None = None) -> None:
+        self._clock = clock
+        self._origin_s = (clock.now_s() if now_s is None else now_s) - clock.monotonic_s()
+        self._latest_s = 0.0
+
+    def now_s(self) -> float:
+        now_s = self._origin_s + self._clock.monotonic_s()
+        if now_s < self._latest_s:
+            return self._latest_s
+        self._latest_s = now_s
+        return now_s
+
+    def monotonic_s(self) -> float:
+        return self._clock.monotonic_s()
+
+    def observe(self, told_s: float) -> bool:
+        """Follow what the store says the time is; False, and nothing is changed, when that is too far from what it can be."""
+        origin_s = told_s - self._clock.monotonic_s()
+        if abs(origin_s - self._origin_s) > JUMP_S_MAX:
+            return False
+        self._origin_s = origin_s
+        return True
+
+
 def new_id(prefix: str, now_s: float) -> str:
     """Make ``<prefix>-<unix seconds>-<microseconds and 80 random bits, in hexadecimal>``: unique, and in the order of time.
 

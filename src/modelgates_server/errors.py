@@ -5,18 +5,24 @@ ModelGatesError
 ├── StoreError               the database cannot serve
 │   ├── StoreUnavailable     away, locked, full or broken: money fails closed
 │   └── StoreMismatch        made with another secret, or a newer schema
+├── SealBroken               a stored secret was changed, or sealed for another place
 ├── BadRequest               the client's body or headers cannot be understood
 │   └── TooLarge             beyond the size limit
 ├── Unauthenticated          no key, or a key that is unknown, disabled, deleted or expired
 ├── WrongKeyClass            a management key on inference, or the reverse
+├── Forbidden                the key is right, but this is not for it to do
+├── Conflict                 it stands against what is there, or is being done already
+├── KeyReused                an idempotency key that belongs to another request
 ├── NotFound                 no such thing, or not yours (the same answer)
 │   ├── UnknownModel         the name resolves to nothing
 │   └── NotPermitted         exists, but the caller's policy excludes it
 ├── NoEndpoint               policy, request or health left no endpoint, with the reasons
 ├── MoneyRefused             a budget or the credit does not admit the request
 ├── RateRefused              a rate or concurrency limit does not admit the request
+├── TookTooLong              a report was stopped at its time limit
 ├── Draining                 this process is stopping
-└── UpstreamFailed           every endpoint failed; carries the most useful of the faults
+├── UpstreamFailed           every endpoint failed; carries the most useful of the faults
+└── ReportFailed             a provider's report of usage and cost cannot be had, or not be read
 """
 
 from __future__ import annotations
@@ -50,6 +56,10 @@ class StoreMismatch(StoreError):
     """The database does not belong to this installation."""
 
 
+class SealBroken(ModelGatesError):
+    """A stored secret cannot be opened: it was changed, or it was sealed for another record or destination."""
+
+
 class BadRequest(ModelGatesError):
     """The request cannot be understood."""
 
@@ -64,6 +74,18 @@ class Unauthenticated(ModelGatesError):
 
 class WrongKeyClass(ModelGatesError):
     """This class of key cannot be used here."""
+
+
+class Forbidden(ModelGatesError):
+    """This is not for you to do."""
+
+
+class Conflict(ModelGatesError):
+    """This stands against what is there already."""
+
+
+class KeyReused(ModelGatesError):
+    """This idempotency key belongs to another request. Use a new one for each request that you mean."""
 
 
 class NotFound(ModelGatesError):
@@ -85,9 +107,10 @@ class NoEndpoint(NotFound):
 class MoneyRefused(ModelGatesError):
     """The budget does not admit this request.
 
-    Attributes: `scope` (organization, workspace, member, key), `limit_nusd`, `remaining_nusd` (nano-USD, never negative),
+    Attributes: `scope` (organization, workspace, app, member, seat, key), `limit_nusd`, `remaining_nusd` (nano-USD, never negative),
     `resets_at_s` (Unix seconds, None when the limit never resets), `affordable_max_tokens` (None when even one
-    output token does not fit), `reason` (insufficient_credits, key_limit, budget_exhausted, request_exceeds_budget).
+    output token does not fit), `reason` (insufficient_credits, key_limit, budget_exhausted, request_exceeds_budget, hold_pending),
+    `budget` (the name of the budget that refused, such as ``guardrail "Interns"``; None for a key's limit and the credit).
     """
 
     def __init__(  # noqa: PLR0913 - the facts of a refusal, all of them shown to the client
@@ -100,9 +123,11 @@ class MoneyRefused(ModelGatesError):
         remaining_nusd: int,
         resets_at_s: int | None = None,
         affordable_max_tokens: int | None = None,
+        budget: str | None = None,
     ) -> None:
         super().__init__(message)
         self.scope = scope
+        self.budget = budget
         self.reason = reason
         self.limit_nusd = limit_nusd
         self.remaining_nusd = remaining_nusd
@@ -117,6 +142,10 @@ class RateRefused(ModelGatesError):
         super().__init__(message)
         self.scope = scope
         self.retry_after_s = max(1, min(60, retry_after_s))
+
+
+class TookTooLong(ModelGatesError):
+    """This took too long and was stopped."""
 
 
 class Draining(ModelGatesError):
@@ -147,3 +176,7 @@ class UpstreamFailed(ModelGatesError):
         self.retry_after = retry_after
         self.should_retry = should_retry
         self.report: bytes | None = None  # the routing report, when the client asked for one
+
+
+class ReportFailed(ModelGatesError):
+    """The provider's report of usage and cost cannot be had."""

@@ -6,7 +6,7 @@ price and every modifier (1.1, 2, 0.5) stays exact. Costs are summed in pico-USD
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, localcontext
 
 from modelgates_server.errors import BadRequest
 
@@ -16,23 +16,31 @@ AMOUNT_NUSD_MAX = 10**15
 """One million USD: the largest single amount accepted anywhere, far below 2**63 so that sums cannot overflow."""
 
 
+TEXT_CHARACTERS_MAX = 60
+"""An amount needs sixteen digits; longer texts are none."""
+
+
 def nusd_from_usd(text: str) -> int:
     """Read a decimal USD amount such as ``"12.50"`` as nano-USD.
 
     Raises BadRequest for anything but a plain non-negative decimal of at most nine places and one million USD.
     """
+    shown = repr(text.strip()[:TEXT_CHARACTERS_MAX])
     try:
-        amount = Decimal(text.strip())
+        amount = Decimal(text.strip() if len(text) <= TEXT_CHARACTERS_MAX else "")
     except InvalidOperation as error:
-        raise BadRequest(f"{text!r} is not an amount in USD; write it like 12.50") from error
+        raise BadRequest(f"{shown} is not an amount in USD; write it like 12.50") from error
     if not amount.is_finite() or amount < 0:
-        raise BadRequest(f"{text!r} is not an amount in USD; it must be zero or more")
-    scaled = amount * NUSD_PER_USD
-    if scaled != scaled.to_integral_value():
-        raise BadRequest(f"{text!r} has more than nine decimal places")
-    if scaled > AMOUNT_NUSD_MAX:
-        raise BadRequest(f"{text!r} is more than one million USD")
-    return int(scaled)
+        raise BadRequest(f"{shown} is not an amount in USD; it must be zero or more")
+    if amount > AMOUNT_NUSD_MAX // NUSD_PER_USD:
+        raise BadRequest(f"{shown} is more than one million USD")
+    if amount.is_zero():
+        return 0  # whatever its exponent
+    with localcontext(prec=TEXT_CHARACTERS_MAX):  # no digit is lost
+        scaled = amount * NUSD_PER_USD if amount.adjusted() >= -9 else Decimal("0.1")
+        if scaled != scaled.to_integral_value():
+            raise BadRequest(f"{shown} has more than nine decimal places")
+        return int(scaled)
 
 
 def usd_text(nusd: int) -> str:

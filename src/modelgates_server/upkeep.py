@@ -14,6 +14,7 @@ _PRUNE = (
     ("DELETE FROM meters WHERE \"window\" = 'minute' AND held = 0 AND ends_at_s < :before_s", MINUTES_KEPT_S),
     ("DELETE FROM sessions WHERE expires_at_s < :before_s", 0),
     ("DELETE FROM sign_in_links WHERE expires_at_s < :before_s", 0),
+    ("DELETE FROM idempotency WHERE created_at_s < :before_s", 24 * 3600),
 )
 
 

@@ -31,7 +31,9 @@ class House:
 
     def newest(self, count: int) -> list[dict[str, Any]]:
         """The last receipts, oldest first."""
-        rows = self.stand.rows("SELECT * FROM generations ORDER BY created_at_ms DESC, id DESC LIMIT ?", count)
+        rows = self.stand.rows(
+            "SELECT * FROM generations ORDER BY created_at_ms DESC, id DESC LIMIT :count", count=count
+        )
         return rows[::-1]
 
     def entry(self, generation: dict[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def gave(told: dict[str, Any], call: str) -> Any:
 
 
 def receipt(house: House, generation_id: str) -> dict[str, Any]:
-    (row,) = house.stand.rows("SELECT * FROM generations WHERE id = ?", generation_id)
+    (row,) = house.stand.rows("SELECT * FROM generations WHERE id = :id", id=generation_id)
     return row
 
 

@@ -6,9 +6,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.figures import Figures, collected
 from tests.support.process import SimulatorProcess, Stand, simulator
 
 pytest.register_assert_rewrite("tests.crash.witness")
+
+_WORDS = """
+Written by `make crash`. Processes are killed with SIGKILL at random moments under load. Every operation that one of them acknowledged
+before its death (a hold, a refusal, a settlement) is then looked up in the database by a witness that uses no code of the ledger;
+`posted + held <= limit` is looked at all the time. A run that finds anything lost, unbalanced or still held fails, and writes no
+figures. "Ready" is the time from the start of a process until it has recovered everything and would admit requests.
+"""
+
+
+@pytest.fixture(scope="session")
+def figures() -> Iterator[Figures]:
+    with collected("Crashes", _WORDS) as found:
+        yield found
 
 
 @pytest.fixture

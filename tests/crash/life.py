@@ -7,25 +7,36 @@ when it is dead. Forking saves the imports, so that several lives fit into a sec
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 import os
 import random
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
+
+from tests.support import shim
 
 from modelgates_server.activity import generation
 from modelgates_server.activity.generation import Cost, Generation, Origin
 from modelgates_server.clock import SystemClock
+from modelgates_server.errors import StoreUnavailable
 from modelgates_server.ledger.credit import credit_meter
 from modelgates_server.ledger.ledger import Bill, Hold, HoldRequest, Ledger, Refusal
+from modelgates_server.ledger.owner import register
 from modelgates_server.ledger.units import TABLES
 from modelgates_server.limits import MeterRef, Scope, Unit, Window
-from modelgates_server.storage.engine import connect
-from modelgates_server.storage.reader import Reader
-from modelgates_server.storage.writer import Writer
+from modelgates_server.storage.engine import database_of
+from modelgates_server.storage.journal import left_behind
+from modelgates_server.storage.opening import Store, open_store
+from modelgates_server.storage.postgres_writer import PostgresWriter
+from modelgates_server.storage.writer import NOTED
+from modelgates_server.tasks import Tasks, every
 
 ORG = "org-crash"
 KEY = "key-crash"
@@ -37,34 +48,84 @@ METERS = (
 SEATS = 16
 """Requests at a time: enough for batches of several units, and for refusals that only open holds cause."""
 
-LIFE_S_MAX = 10.0
+LIFE_S_MAX = 20.0
 """A life that nobody kills ends by itself, so that an aborted test leaves nothing running."""
 
-NEXT_EPOCH = (
-    "INSERT INTO meta (key, value) VALUES ('epoch', '1') ON CONFLICT DO UPDATE SET value = value + 1 RETURNING value"
-)
+AWAY_S = 0.1
+"""Pause of a seat that was told that the store is away."""
+
+LEASE_S, SWEEP_S = 0.5, 0.1
+"""Oftener than in service, because these lives are short."""
+
 Say = Callable[..., None]
 
 
-async def live(database: str, acks: str, number: int, seats: int) -> None:
-    """Sweep what the former life left, then work at `seats` seats until killed; none means sweep and end."""
-    path = Path(database)
-    connection = connect(path)
-    (epoch,) = connection.execute(NEXT_EPOCH).fetchone()
-    writer, reader = Writer(connection, TABLES), Reader(path)
+class Job(NamedTuple):
+    """What one life is to do.
+
+    At how many seats it works, and how many requests each makes: 0 for work without end. No seat means recover and end. `fails` are
+    the arguments of `shim.arm`. `born_s` is the machine's monotonic time.
+    """
+
+    url: str
+    folder: str
+    acks: str
+    number: int
+    seats: int
+    born_s: float
+    requests: int = 0
+    fails: tuple[str, int, int, int] | None = None
+
+
+async def live(job: Job) -> None:
+    """Recover what former lives left, then work until killed. Does what `app.build` does, on the ledger alone."""
+    say, tasks = speaker(job.acks), Tasks()
     try:
-        ledger = Ledger(writer, SystemClock(), int(epoch))
-        say = speaker(acks)
-        swept = await ledger.sweep(reader, generation.lost)
-        (held,) = reader.all("SELECT COALESCE(SUM(held), 0) AS held, (SELECT COUNT(*) FROM holds) AS holds FROM meters")
-        say("swept", count=swept, **held)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LIFE_S_MAX), asyncio.TaskGroup() as group:
-                for seat in range(seats):
-                    group.create_task(work(ledger, f"{number:06d}-{seat:02d}", say))
+        async with asyncio.timeout(LIFE_S_MAX):
+            while True:
+                with suppress(StoreUnavailable):
+                    await begin(job, say, tasks)
+                    return
+                await asyncio.sleep(AWAY_S)  # PostgreSQL is away
+    except TimeoutError:
+        say("expired")
     finally:
-        writer.close()
-        reader.close()
+        await tasks.close()
+
+
+async def begin(job: Job, say: Say, tasks: Tasks) -> None:
+    database, folder = database_of(job.url), Path(job.folder)
+    async with open_store(database, TABLES, folder, SystemClock(), tasks.spawn) as store:
+        epoch = await register(store.writer, store.reader, store.name, store.clock.now_s())
+        ledger = Ledger(store.writer, store.clock, epoch, name=store.name, distributed=database.distributed)
+        if isinstance(store.writer, PostgresWriter):
+            store.writer.returning = partial(ledger.come_back, reader=store.reader)
+        await recover(ledger, store, folder, say, job)
+        gc.freeze()
+        if database.distributed and job.seats:
+            tasks.spawn(every(LEASE_S, ledger.renew_lease, "lease"), "lease")
+            tasks.spawn(every(SWEEP_S, partial(sweep, ledger, store), "sweep"), "sweep")
+        async with asyncio.TaskGroup() as group:
+            for seat in range(job.seats):
+                group.create_task(work(ledger, f"{job.number:06d}-{seat:02d}", say, job.requests))
+        ledger.farewell()
+        await store.writer.drain(LIFE_S_MAX)
+
+
+async def recover(ledger: Ledger, store: Store, folder: Path, say: Say, job: Job) -> None:
+    """Journals first, then open holds. What is held after that belongs to others, who live."""
+    booked = 0
+    for records, forget in left_behind(folder):
+        booked += await ledger.replay(records)
+        forget()
+    swept = await ledger.sweep(store.reader, generation.lost)
+    (journal,) = folder.glob(f"journal-*-{os.getpid()}-*")  # noqa: ASYNC240 - nobody waits yet
+    say("recovered", swept=swept, booked=booked, ready_s=time.monotonic() - job.born_s, journal=str(journal))
+
+
+async def sweep(ledger: Ledger, store: Store) -> None:
+    with suppress(StoreUnavailable):
+        await ledger.sweep(store.reader, generation.lost)
 
 
 def speaker(acks: str) -> Say:
@@ -77,15 +138,20 @@ def speaker(acks: str) -> Say:
     return say
 
 
-async def work(ledger: Ledger, seat: str, say: Say) -> None:
+async def work(ledger: Ledger, seat: str, say: Say, requests: int) -> None:
     """One request after another: hold, perhaps a checkpoint, settle. Some clients leave, some holds are never settled."""
     dice = random.Random(seat)
-    for number in itertools.count():
+    for number in range(requests) if requests else itertools.count():
         request = make_request(f"gen-{seat}-{number:06d}", dice.randint(1_000, 1_000_000))
         result: object = None
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(0.0005 if dice.random() < 0.05 else None):
                 result = await ledger.hold(request)
+        except TimeoutError:
+            pass
+        except StoreUnavailable:
+            say("away")
+            await asyncio.sleep(AWAY_S)
         if isinstance(result, Refusal):
             say("refused", id=request.id)
             await ledger.released(0.005)
@@ -106,8 +172,13 @@ async def finish(ledger: Ledger, hold: Hold, request: HoldRequest, dice: random.
     receipt = Generation(
         origin(hold.id), "completed", cost=Cost(charged_nusd, cost_nusd, 0, hold.amount_nusd, "test"), provider="sim"
     )
-    settled = await ledger.settle(hold, Bill(cost_nusd, tokens=7, provider="sim"), generation.rows(receipt))
-    say("settled", id=hold.id, cost=settled.charged_nusd)
+    try:
+        settled = await ledger.settle(hold, Bill(cost_nusd, tokens=7, provider="sim"), generation.rows(receipt))
+    except StoreUnavailable:  # it waited long enough, and no journal took it: nobody was promised anything
+        say("unsettled", id=hold.id)
+    else:
+        noted = settled is NOTED
+        say("noted" if noted or settled.late else "settled", id=hold.id, cost=charged_nusd, owed=cost_nusd)
 
 
 def origin(generation_id: str) -> Origin:
@@ -125,16 +196,29 @@ def make_request(generation_id: str, amount_nusd: int) -> HoldRequest:
     )  # fmt: skip
 
 
+def be(job: Job) -> None:
+    if job.fails:
+        shim.arm(*job.fails)
+    asyncio.run(live(job))
+    if job.fails:
+        speaker(job.acks)("calls", count=shim.calls())
+
+
 def nursery() -> None:
-    """Fork a life for each job."""
-    for job in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            asyncio.run(live(**json.loads(job)))
+    """Fork a life for each job; several may live at once."""
+    gc.freeze()
+    for line in sys.stdin:
+        order = json.loads(line)
+        if (pid := order.get("ended")) is not None:
+            _, status = os.waitpid(pid, 0)
+            print(os.waitstatus_to_exitcode(status), flush=True)
+            continue
+        born_s = time.monotonic()
+        pid = os.fork()
+        if pid == 0:
+            be(Job(**order, born_s=born_s))
             return
-        print(child, flush=True)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        print(pid, flush=True)
 
 
 if __name__ == "__main__":

@@ -46,11 +46,16 @@ async def browser() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
+class StoreAway(Exception):
+    """503: the gateway cannot reach its database, and says so."""
+
+
 class Load:
     """`completed` maps the id of each answer that arrived whole to the nano-USD that it said it cost."""
 
     def __init__(self, server: Server, key: str, seed: str) -> None:
         self.completed: dict[str, int] = {}
+        self.refused = 0
         self._url = f"{server.base_url}/v1/messages"
         self._key = key
         self._seed = seed
@@ -65,14 +70,21 @@ class Load:
     async def _client(self, session: aiohttp.ClientSession, dice: random.Random, *, hurried: bool) -> None:
         with suppress(aiohttp.ClientError):
             while True:
-                id_, cost_nusd = await self._ask(session, dice, hurried=hurried)
-                self.completed[id_] = cost_nusd
+                try:
+                    id_, cost_nusd = await self._ask(session, dice, hurried=hurried)
+                except StoreAway:
+                    self.refused += 1
+                    await asyncio.sleep(0.05)
+                else:
+                    self.completed[id_] = cost_nusd
 
     async def _ask(self, session: aiohttp.ClientSession, dice: random.Random, *, hurried: bool) -> tuple[str, int]:
         stream = dice.random() < 0.5
         pace = {"event_delay_s": 0.01} if stream else {"delay_s": dice.random() * 0.1}
         head = headers(self._key, tokens=dice.randint(1, 60), **({} if hurried else pace))
         async with session.post(self._url, headers=head, data=body(str(dice.random()), stream=stream)) as response:
+            if response.status == 503:
+                raise StoreAway
             assert response.status == 200, await response.text()
             answer = await response.read()
         return read_stream(answer) if stream else read_whole(json.loads(answer, parse_float=Decimal))
@@ -87,8 +99,9 @@ def read_stream(answer: bytes) -> tuple[str, int]:
     events = read_events(answer)
     if not events or events[-1]["type"] != "message_stop":
         raise aiohttp.ClientPayloadError("the stream ended early")
+    (first,) = [event for event in events if event["type"] == "message_start"]
     (last,) = [event for event in events if event["type"] == "message_delta"]
-    return events[0]["message"]["id"], int(last["usage"]["cost"] * 10**9)
+    return first["message"]["id"], int(last["usage"]["cost"] * 10**9)
 
 
 def read_events(answer: bytes) -> list[dict[str, Any]]:

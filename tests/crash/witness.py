@@ -1,114 +1,187 @@
-"""Watches a ledger's file from outside, and compares it with what its processes acknowledged. Uses no code of the ledger."""
+"""Watches a ledger's database from outside, and compares it with what its processes acknowledged. Uses no code of the ledger."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-_OVER = 'SELECT id, posted, held, "limit" FROM meters WHERE "limit" IS NOT NULL AND posted + held > "limit"'
-_HELD = """
-    SELECT m.id, m.held, COALESCE(SUM(line.value ->> 2), 0) AS open_sum
-    FROM meters m LEFT JOIN (holds h JOIN json_each(h.lines) AS line) ON line.value ->> 0 = m.id
-    GROUP BY m.id HAVING m.held <> open_sum
-"""
+from tests.support.eyes import Eyes
+
 _USED = """
     SELECT (SELECT posted FROM meters WHERE scope = 'organization') AS meter,
         (SELECT posted FROM meters WHERE scope = 'key' AND unit = 'nusd') AS key_meter,
-        (SELECT SUM(cost_nusd) FROM generations) AS generations,
-        (SELECT SUM(CASE WHEN debit = 'customer:org-crash' THEN amount_nusd ELSE -amount_nusd END) FROM entries
-            WHERE kind <> 'grant' AND 'customer:org-crash' IN (debit, credit)) AS entries,
-        (SELECT SUM(upstream_cost_nusd) FROM generations) AS owed,
-        (SELECT SUM(CASE WHEN credit LIKE 'provider:%' THEN amount_nusd ELSE -amount_nusd END) FROM entries
-            WHERE kind <> 'grant') AS booked_as_owed
+        (SELECT CAST(SUM(cost_nusd) AS BIGINT) FROM generations) AS generations,
+        (SELECT CAST(SUM(CASE WHEN debit = 'customer:org-crash' THEN amount_nusd ELSE -amount_nusd END) AS BIGINT)
+            FROM entries WHERE kind <> 'grant' AND 'customer:org-crash' IN (debit, credit)) AS entries,
+        (SELECT CAST(SUM(upstream_cost_nusd) AS BIGINT) FROM generations) AS owed,
+        (SELECT CAST(SUM(CASE WHEN credit LIKE 'provider:%' THEN amount_nusd ELSE -amount_nusd END) AS BIGINT)
+            FROM entries WHERE kind <> 'grant') AS booked_as_owed
 """
+
+_LIVING = "SELECT id FROM holds WHERE epoch IN (SELECT epoch FROM processes WHERE ended_at_s IS NULL)"
+
+Row = dict[str, Any]
+
+
+class Orphan(NamedTuple):
+    """A hold that a dead life left open; lives from number `swept_by` on recover it before they begin."""
+
+    hold: Row
+    swept_by: int
+
+
+class Promise(NamedTuple):
+    """A settlement that was acknowledged from the journal of a life that is dead: until it is booked, the journal is there."""
+
+    ack: Row
+    journal: Path
 
 
 class Witness:
-    """Keeps what was acknowledged and what a dead process left open, and holds the database to it."""
+    """Keeps what was acknowledged and what dead lives left open, and holds the database to it.
 
-    def __init__(self, database: Path, acks: Path) -> None:
-        self._connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5, isolation_level=None)
-        self._connection.row_factory = sqlite3.Row
-        self._acks = acks
-        self._read_bytes = 0
-        self._orphans: dict[str, dict[str, Any]] = {}
+    `shared` says that other lives go on while one dies.
+    """
+
+    def __init__(self, url: str, *, shared: bool = False) -> None:
+        self.eyes = Eyes(url)
+        self._shared = shared
+        self._journal = Path()
+        self._orphans: dict[str, Orphan] = {}
+        self._promises: dict[str, Promise] = {}
         self.count: Counter[str] = Counter()
-
-    def rows(self, statement: str, **values: Any) -> list[dict[str, Any]]:
-        return [dict(row) for row in self._connection.execute(statement, values)]
+        self.ready_s: list[float] = []
 
     def look(self) -> None:
         """At any moment, also in the middle of the work: no limit is exceeded."""
-        assert self.rows(_OVER) == []
+        assert self.eyes.overspent() == []
 
-    def after(self, life: int) -> None:
-        """After the end of a life: nothing that it acknowledged is lost, every open hold is held, no hold is forgotten."""
-        self.look()
-        assert self.rows(_HELD) == []
-        acks = self._new_acks()
-        booked = self._by_id("SELECT * FROM generations WHERE id >= :low AND id < :high", life)
-        open_ = self._by_id("SELECT * FROM holds WHERE id >= :low AND id < :high", life)
-        for ack in acks:
-            getattr(self, f"_check_{ack['what']}")(ack, booked, open_)
-        self._check_orphans(swept=any(ack["what"] == "swept" for ack in acks))
-        self._orphans |= open_
-        self.count.update(ack["what"] for ack in acks)
+    def after(self, life: int, acks: Path, following: int) -> None:
+        """After the end of a life: nothing that it acknowledged is lost, every open hold is held, no hold is forgotten.
+
+        `following` is the number of the first life that will begin after this moment.
+        """
+        told = self._told(acks)
+        with self.eyes.snapshot():
+            self.look()
+            self._check_held_sums()
+            booked = self._by_id("SELECT * FROM generations WHERE id >= :low AND id < :high", life)
+            open_ = self._by_id("SELECT * FROM holds WHERE id >= :low AND id < :high", life)
+            recovered = life if told and told[0]["what"] == "recovered" else -1
+            for ack in told:
+                getattr(self, f"_check_{ack['what']}")(ack, booked, open_)
+            self._check_orphans(recovered)
+        self._check_promises()
+        self._orphans |= {id_: Orphan(hold, following) for id_, hold in open_.items()}
+        self.count.update(ack["what"] for ack in told)
 
     def at_the_end(self) -> None:
-        """After the last sweep: nothing is held, and meters, receipts and entries are one sum."""
-        sums = self.rows(_USED)[0]
+        """After the last recovery: nothing is held, and meters, receipts and entries are one sum."""
+        sums = self.eyes.one(_USED)
+        self._check_promises()
+        assert self._promises == {}
+        self._check_orphans(10**9)
 
-        assert self.rows("SELECT * FROM holds") == []
-        assert self.rows("SELECT * FROM meters WHERE held <> 0") == []
+        assert self.eyes.rows("SELECT * FROM holds") == []
+        assert self.eyes.rows("SELECT * FROM meters WHERE held <> 0") == []
         assert sums["meter"] == sums["key_meter"] == sums["generations"] == sums["entries"] > 0
         assert sums["owed"] == sums["booked_as_owed"] > sums["meter"]
 
     def close(self) -> None:
-        self._connection.close()
+        self.eyes.close()
 
     # What each acknowledgement promises.
 
-    def _check_swept(self, ack: dict[str, Any], _booked: object, _open: object) -> None:
-        assert (ack["held"], ack["holds"]) == (0, 0), f"held after a sweep: {ack}"
-        assert ack["count"] <= len(self._orphans)
+    def _check_recovered(self, ack: Row, *_: object) -> None:
+        self._journal = Path(ack["journal"])
+        self.ready_s.append(ack["ready_s"])
+        self.count["swept"] += ack["swept"]
+        self.count["booked from journals"] += ack["booked"]
 
-    def _check_refused(self, ack: dict[str, Any], booked: dict[str, Any], open_: dict[str, Any]) -> None:
+    def _check_refused(self, ack: Row, booked: Row, open_: Row) -> None:
         assert ack["id"] not in booked.keys() | open_.keys(), f"refused and booked: {ack}"
 
-    def _check_held(self, ack: dict[str, Any], booked: dict[str, Any], open_: dict[str, Any]) -> None:
+    def _check_held(self, ack: Row, booked: Row, open_: Row) -> None:
         assert ack["id"] in booked.keys() | open_.keys(), f"an acknowledged hold is lost: {ack}"
 
-    def _check_settled(self, ack: dict[str, Any], booked: dict[str, Any], open_: dict[str, Any]) -> None:
+    def _check_settled(self, ack: Row, booked: Row, open_: Row) -> None:
         row = booked.get(ack["id"])
         assert row is not None, f"an acknowledged settlement is lost: {ack}"
         assert (row["cost_nusd"], row["outcome"], row["estimated"]) == (ack["cost"], "completed", 0)
         assert ack["id"] not in open_
 
-    def _check_orphans(self, *, swept: bool) -> None:
-        """A dead life's holds are settled once, as estimates between floor and hold; all of them, once a sweep is acknowledged."""
-        for id_, hold in list(self._orphans.items()):
-            found = self.rows("SELECT * FROM generations WHERE id = :id", id=id_)
-            if not found:
-                assert not swept, f"a dead owner's hold was not swept: {id_}"
+    def _check_noted(self, ack: Row, *_: object) -> None:
+        self._promises[ack["id"]] = Promise(ack, self._journal)
+
+    def _check_away(self, *_: object) -> None:
+        """The store was away and said so: nothing was promised."""
+
+    _check_unsettled = _check_away
+
+    def _check_calls(self, ack: Row, *_: object) -> None:
+        self.count["calls"] = ack["count"]
+
+    def _check_expired(self, *_: object) -> None:
+        raise AssertionError("a life was not killed in time: the test is too slow")
+
+    # What follows from them.
+
+    def _check_promises(self) -> None:
+        """What stood in a dead life's journal is in the books to the nano-dollar, or still in the journal."""
+        for id_, (ack, journal) in list(self._promises.items()):
+            left = journal.exists()
+            found = self._found(id_)
+            if not found or (found["outcome"], found["estimated"]) == ("lost", 1):
+                assert left, f"a settlement that stood in a journal is lost: {ack}"
                 continue
-            cost = max(hold["floor_nusd"], hold["progress_nusd"] or 0)
-            assert (found[0]["outcome"], found[0]["estimated"], found[0]["cost_nusd"]) == ("lost", 1, cost)
-            assert cost <= hold["amount_nusd"]
+            assert found["upstream_cost_nusd"] == ack["owed"]
+            assert found["cost_nusd"] <= ack["cost"]
+            assert (found["cost_nusd"] == ack["cost"]) or found["outcome"] == "lost"
+            del self._promises[id_]
+
+    def _check_orphans(self, recovered: int) -> None:
+        """A dead life's holds are settled once, as estimates between floor and hold; all of them, once a later life is ready."""
+        living = {row["id"] for row in self.eyes.rows(_LIVING)} if self._shared else set()
+        for id_, (hold, swept_by) in list(self._orphans.items()):
+            found = self._found(id_)
+            if not found:
+                assert recovered < swept_by or id_ in living, f"a dead life's hold was not swept: {id_}"
+                continue
+            if id_ not in self._promises:
+                self._check_estimate(hold, found)
             del self._orphans[id_]
             self.count["lost"] += 1
 
-    def _by_id(self, statement: str, life: int) -> dict[str, dict[str, Any]]:
-        found = self.rows(statement, low=f"gen-{life:06d}", high=f"gen-{life + 1:06d}")
+    def _check_estimate(self, hold: Row, found: Row) -> None:
+        """Its own settlement may have been on its way to PostgreSQL, or to its journal, when the process died: then that counts."""
+        if self._shared and not found["estimated"]:
+            assert found["outcome"] in {"completed", "lost"}
+            assert found["cost_nusd"] <= hold["amount_nusd"]
+            return
+        least, progress = hold["floor_nusd"], hold["progress_nusd"] or 0
+        assert (found["outcome"], found["estimated"]) == ("lost", 1)
+        assert least <= found["cost_nusd"] <= hold["amount_nusd"]
+        assert self._shared or found["cost_nusd"] == max(least, progress)
+
+    def _check_held_sums(self) -> None:
+        """What a meter holds is what open holds reserve on it."""
+        held: Counter[str] = Counter()
+        for hold in self.eyes.rows("SELECT lines FROM holds"):
+            held.update({meter: amount for meter, _, amount in json.loads(hold["lines"])})
+        meters = self.eyes.rows("SELECT id, held FROM meters WHERE held <> 0")
+
+        assert {row["id"]: row["held"] for row in meters} == {id_: amount for id_, amount in held.items() if amount}
+
+    def _found(self, id_: str) -> Row:
+        found = self.eyes.rows("SELECT * FROM generations WHERE id = :id", id=id_)
+        return found[0] if found else {}
+
+    def _by_id(self, statement: str, life: int) -> dict[str, Row]:
+        found = self.eyes.rows(statement, low=f"gen-{life:06d}", high=f"gen-{life + 1:06d}")
         return {row["id"]: row for row in found}
 
-    def _new_acks(self) -> list[dict[str, Any]]:
-        if not self._acks.exists():
-            return []
-        with self._acks.open("rb") as file:
-            file.seek(self._read_bytes)
-            lines = file.read().splitlines(keepends=True)
-        self._read_bytes += sum(map(len, lines))
-        return [json.loads(line) for line in lines]
+    def _told(self, acks: Path) -> list[Row]:
+        """Everything that a life said."""
+        return [json.loads(line) for line in acks.read_bytes().splitlines()] if acks.exists() else []

@@ -25,8 +25,9 @@ from modelgates_server.money import nusd_from_usd
 from modelgates_server.simulator import Simulator, TokenIssuer, serve_identity
 from modelgates_server.simulator import serve as serve_simulator
 from modelgates_server.storage.checks import Problem
-from modelgates_server.storage.engine import open_engine, sqlite_path
+from modelgates_server.storage.engine import database_of, open_engine
 from modelgates_server.storage.maintenance import check, upgrade
+from modelgates_server.storage.reader import Lookups
 from modelgates_server.vault.secret import load_secret
 from tests.support.upstream import ACCOUNT, ServiceAccount, Upstream
 
@@ -96,6 +97,7 @@ class Gateway:
     initialised: Initialised
     server: uvicorn.Server
     between: Between
+    lookups: Lookups
 
     @property
     def simulator(self) -> Simulator:
@@ -147,7 +149,7 @@ class Gateway:
         self.application.relay.router.stickiness.forget()
 
     def rows(self, statement: str, **values: Any) -> list[dict[str, Any]]:
-        return self.application.context.reader.all(statement, values)
+        return self.lookups.all(statement, values)
 
     def generation(self, generation_id: str) -> dict[str, Any]:
         """The receipt's row; fails when there is none."""
@@ -167,7 +169,7 @@ class Gateway:
 
     def problems(self) -> list[Problem]:
         """What is wrong in the books: nothing, at any time."""
-        return check(sqlite_path(self.config.database.url))
+        return check(self.application.store.database)
 
     def overspent(self) -> list[dict[str, Any]]:
         return self.rows('SELECT * FROM meters WHERE "limit" IS NOT NULL AND posted + held > "limit"')
@@ -175,7 +177,7 @@ class Gateway:
     @contextmanager
     def engine(self) -> Iterator[tuple[sa.Engine, float]]:
         """Another connection, as the CLI has while the server runs, and the time."""
-        engine = open_engine(sqlite_path(self.config.database.url))
+        engine = open_engine(self.application.store.database)
         try:
             yield engine, SystemClock().now_s()
         finally:
@@ -188,7 +190,8 @@ class Gateway:
     def new_key_row(self, name: str = "another", **settings: Any) -> tuple[str, str]:
         """Make a key from another connection; gives its text and its hash."""
         with self.engine() as (engine, now_s):
-            secret, row = create_key(engine, load_secret(self.config), NewKey(name=name, **settings), "test", now_s)
+            wanted, organization_id = NewKey(name=name, **settings), self.initialised.organization_id
+            secret, row = create_key(engine, load_secret(self.config), organization_id, wanted, "test", now_s)
         return secret, row.hash
 
     async def settled(self) -> None:
@@ -254,8 +257,9 @@ async def open_gateway(
     upstreams: Sequence[Upstream] = (),
     routing: Mapping[str, Any] | None = None,
     toml: str = "",
+    database_url: str = "",
 ) -> AsyncIterator[Gateway]:
-    """Start simulators and a gateway over them, on free ports, with an initialised database in `folder`.
+    """Start simulators and a gateway over them, on free ports, with an initialised database in `folder`, or at `database_url`.
 
     `simulators` says how many of Anthropic's, called anthropic, backup-1 and so on; or slug -> kind. `upstreams` are further
     providers, asked after them unless `routing` has an order.
@@ -268,6 +272,8 @@ async def open_gateway(
             simulator, upstream = await _stand_in(stack, folder, slug, kind)
             stand_ins.append(simulator)
             providers.append(upstream)
+        if database_url:
+            toml += f"\n[database]\nurl = {json.dumps(database_url)}\n"
         config = _configure(folder, [*providers, *upstreams], routing or {}, toml)
         made = _initialise(config, credit_usd)
         application = await stack.enter_async_context(build(config, SystemClock()))
@@ -275,7 +281,9 @@ async def open_gateway(
         url, server = await stack.enter_async_context(_listening(between))
         connector = aiohttp.TCPConnector(limit=0)
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
-        yield Gateway(url, made.api_key or "", config, application, stand_ins, http, made, server, between)
+        lookups = Lookups(application.store.database)
+        stack.callback(lookups.close)
+        yield Gateway(url, made.api_key or "", config, application, stand_ins, http, made, server, between, lookups)
 
 
 def _anthropics(count: int) -> dict[str, str]:
@@ -312,10 +320,10 @@ def _configure(folder: Path, providers: Sequence[Upstream], routing: Mapping[str
 
 
 def _initialise(config: Config, credit_usd: str) -> Initialised:
-    path = sqlite_path(config.database.url)
+    database = database_of(config.database.url)
     secret = load_secret(config)
-    upgrade(path)
-    engine = open_engine(path)
+    upgrade(database)
+    engine = open_engine(database)
     try:
         return initialise(engine, secret, nusd_from_usd(credit_usd), SystemClock().now_s())
     finally:
@@ -337,6 +345,7 @@ async def _listening(between: Between) -> AsyncIterator[tuple[str, uvicorn.Serve
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            timeout_keep_alive=75,  # as in service
             timeout_graceful_shutdown=5,
         )
     )

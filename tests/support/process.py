@@ -6,17 +6,18 @@ import json
 import os
 import select
 import signal
-import sqlite3
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import modelgates_server
+from tests.support.eyes import OVER, Eyes
 
 SOURCE = Path(modelgates_server.__file__).parents[1]
 READY_S = 20.0
@@ -38,11 +39,18 @@ def environment(**variables: str) -> dict[str, str]:
 class Child:
     """A process with its first line on standard output read: the one that says ready. The rest goes to `log`."""
 
-    def __init__(self, command: list[str], folder: Path, log: Path) -> None:
+    def __init__(
+        self, command: list[str], folder: Path, log: Path, variables: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.log = log
         with log.open("ab") as errors:
             self.process = subprocess.Popen(
-                command, cwd=folder, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+                command,
+                cwd=folder,
+                env=environment(**variables),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
             )
         try:
             self.first_line = self._read_line()
@@ -99,24 +107,34 @@ class Ran:
 
 
 class Stand:
-    """A folder with a configuration, in which the gateway is started, killed and started again."""
+    """A folder with a configuration, in which the gateway is started, killed and started again. `variables` are its environment's."""
 
-    def __init__(self, folder: Path, *, upstream: str | None = None, toml: str = "") -> None:
+    def __init__(self, folder: Path, *, upstream: str | None = None, toml: str = "", database_url: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.key = ""
+        self.management_key = ""
+        self.variables: dict[str, str] = {}
+        self.database_url = database_url or f"sqlite:///{self.database}"
+        if database_url:
+            toml += f'\n[database]\nurl = "{database_url}"\n'
         provider = f'[[providers]]\nslug = "anthropic"\nkind = "anthropic"\nbase_url = "{upstream}"\n'
         provider += 'api_key = "env:UPSTREAM_KEY"\n'
         (folder / "modelgates.toml").write_text(f"{toml}\n{provider if upstream else ''}")
 
     @property
-    def database(self) -> Path:
-        return self.folder / "modelgates-data" / "modelgates.db"
+    def data(self) -> Path:
+        return self.folder / "modelgates-data"
 
-    def serve(self) -> Server:
-        """Start the gateway on a free port and wait until it answers; the first start's key is kept."""
-        server = Server(self)
+    @property
+    def database(self) -> Path:
+        return self.data / "modelgates.db"
+
+    def serve(self, *options: str) -> Server:
+        """Start the gateway on a free port and wait until it answers; the first start's keys are kept."""
+        server = Server(self, *options)
         self.key = server.facts["api_key"] or self.key
+        self.management_key = server.facts["management_key"] or self.management_key
         return server
 
     def cli(self, *words: str) -> Ran:
@@ -127,23 +145,22 @@ class Stand:
         )
         return Ran(done.returncode, done.stdout, done.stderr)
 
-    def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
+    def rows(self, statement: str, **values: Any) -> list[dict[str, Any]]:
         """Read the database with nothing of the product in between."""
-        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=5)) as connection:
-            connection.row_factory = sqlite3.Row
-            return [dict(row) for row in connection.execute(statement, values)]
+        with Eyes(self.database_url) as eyes:
+            return eyes.rows(statement, **values)
 
     def overspent(self) -> list[dict[str, Any]]:
         """Meters that break the promise."""
-        return self.rows('SELECT * FROM meters WHERE "limit" IS NOT NULL AND posted + held > "limit"')
+        return self.rows(OVER)
 
 
 class Server(Child):
     """A running `serve`; `facts` is the one line of JSON that it printed."""
 
-    def __init__(self, stand: Stand) -> None:
-        command = [sys.executable, "-m", "modelgates_server", "serve", "--port", "0", "--json"]
-        super().__init__(command, stand.folder, stand.folder / "serve.log")
+    def __init__(self, stand: Stand, *options: str) -> None:
+        command = [sys.executable, "-m", "modelgates_server", "serve", "--port", "0", "--json", *options]
+        super().__init__(command, stand.folder, stand.folder / "serve.log", stand.variables)
         self.facts: dict[str, Any] = json.loads(self.first_line)
         self.url: str = self.facts["url"]
         assert fetch(f"{self.url}/readyz")

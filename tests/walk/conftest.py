@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from tests.support.gateway import Gateway, open_gateway
+from tests.walk.managed import Managed
 
 QUICK = {
     "first_ping_s": 0.1,
@@ -37,3 +38,10 @@ def pair(two: Gateway) -> Gateway:
     """A gateway with two providers, both in service; no conversation is anywhere."""
     two.forget()
     return two
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def managed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Managed]:
+    """A gateway with two more organisations, each with a management key; tests add their own receipts."""
+    async with open_gateway(tmp_path_factory.mktemp("walk") / "managed", routing=QUICK) as running:
+        yield Managed.of(running)

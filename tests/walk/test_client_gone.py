@@ -160,6 +160,6 @@ async def test_a_client_may_leave_at_every_await(tmp_path: Path, form: str, mome
                 break
 
         assert number > 5
-        provider: Any = gateway.application.relay.providers["anthropic"]
+        provider: Any = gateway.application.relay.speakers.shared["anthropic"]
         assert not [connection for connection in provider._outbound._open if connection._exchange is not None]
         assert gateway.overspent() == []

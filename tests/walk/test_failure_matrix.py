@@ -117,7 +117,7 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hou
         gateway = await serve(open_gateway(folder / "g", simulators=both, upstreams=upstreams, routing=QUICK))
         yield House(gateway, listening)
         await gateway.quiet()
-        provider: Any = gateway.application.relay.providers[ODD]
+        provider: Any = gateway.application.relay.speakers.shared[ODD]
         assert not [open_ for open_ in provider._outbound._open if open_._exchange is not None]
         assert (gateway.problems(), gateway.overspent()) == ([], [])
 

@@ -272,9 +272,9 @@ async def test_the_books_balance(gateway: Gateway) -> None:
 
 
 CHANGES = {
-    "disabled": lambda engine, key_hash, now_s: set_key_disabled(engine, key_hash, True, "test", now_s),
-    "deleted": lambda engine, key_hash, now_s: delete_key(engine, key_hash, "test", now_s),
-    "lowered": lambda engine, key_hash, now_s: update_key_limit(engine, key_hash, 1, None, "test", now_s),
+    "disabled": lambda engine, org, key_hash, now_s: set_key_disabled(engine, org, key_hash, True, "test", now_s),
+    "deleted": lambda engine, org, key_hash, now_s: delete_key(engine, org, key_hash, "test", now_s),
+    "lowered": lambda engine, org, key_hash, now_s: update_key_limit(engine, org, key_hash, 1, None, "test", now_s),
 }
 
 
@@ -285,7 +285,7 @@ async def test_a_change_from_another_process_bites_at_once(gateway: Gateway, cha
     assert (await gateway.send(ask(max_tokens=5), key=key)).status == 200
 
     with gateway.engine() as (engine, now_s):
-        CHANGES[change](engine, key_hash, now_s)
+        CHANGES[change](engine, gateway.initialised.organization_id, key_hash, now_s)
     told = await gateway.send(ask(max_tokens=5), key=key)
 
     assert told.status == (402 if change == "lowered" else 401)

@@ -142,7 +142,8 @@ async def test_a_providers_headers_stay_with_us(gateway: Gateway, name: str) -> 
     """Only headers of our own reach the client, whatever the provider sends along (row 32)."""
     told = await gateway.send(ask(max_tokens=5), simulate=HEADERS[name])
 
-    own = {"date", "request-id", "x-generation-id", "content-type", "content-length"}
+    budget = {f"x-modelgates-budget-{what}" for what in ("remaining", "limit", "scope")}
+    own = {"date", "request-id", "x-generation-id", "content-type", "content-length", *budget}
     assert told.status == 200
     assert {header.lower() for header in told.headers} == own
 

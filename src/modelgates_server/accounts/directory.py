@@ -6,17 +6,19 @@ its transaction (design decision 14), so a change that was acknowledged bites ev
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
-import json
 from collections.abc import Sequence
+from dataclasses import replace
+from weakref import WeakValueDictionary
 
 from modelgates_server.accounts import keys
-from modelgates_server.accounts.values import Caller, KeyClass
+from modelgates_server.accounts.credentials import Shelf
+from modelgates_server.accounts.policy import Policy, caller_of
+from modelgates_server.accounts.values import Caller
 from modelgates_server.clock import Clock
 from modelgates_server.errors import Unauthenticated
-from modelgates_server.limits import LIMIT_RESETS, MeterRef, Scope, Unit, Window
-from modelgates_server.storage.hot import Row
 from modelgates_server.storage.reader import Reader
 
 CALLERS_MAX = 50_000
@@ -24,13 +26,26 @@ CALLERS_MAX = 50_000
 
 _VERSION = "SELECT version FROM policy WHERE id = 1"
 _KEY = """
-    SELECT k.*, w.routing AS workspace_routing FROM api_keys k LEFT JOIN workspaces w ON w.id = k.workspace_id
+    SELECT k.*, w.routing AS workspace_routing, w.deleted_at_s AS workspace_deleted_at_s, m.removed_at_s AS member_removed_at_s
+    FROM api_keys k LEFT JOIN workspaces w ON w.id = k.workspace_id LEFT JOIN members m ON m.id = k.member_id
     WHERE k.hash = :hash
 """
 _BUDGETS = """
-    SELECT scope, scope_id, "window", limit_nusd FROM budgets
-    WHERE (scope = 'member' AND scope_id = :member_id) OR (scope = 'workspace' AND scope_id = :workspace_id)
-    ORDER BY scope, "window"
+    SELECT id, scope, scope_id, "window", limit_nusd, mode, include_byok FROM budgets WHERE organization_id = :organization_id
+        AND (scope IN ('organization', 'app') OR (scope = 'workspace' AND scope_id = :workspace_id)
+            OR (scope = 'member' AND scope_id = :member_id))
+"""
+_RATES = """
+    SELECT * FROM rates WHERE organization_id = :organization_id
+        AND ((scope = 'organization' AND scope_id = :organization_id) OR (scope = 'workspace' AND scope_id = :workspace_id)
+            OR (scope = 'member' AND scope_id = :member_id))
+"""
+_GUARDRAILS = """
+    SELECT g.*, 'workspace' AS held_by, 0 AS place FROM guardrails g WHERE g.workspace_id = :workspace_id AND g.is_default = 1
+    UNION ALL SELECT g.*, 'member', 1 FROM guardrails g JOIN guardrail_members a ON a.guardrail_id = g.id
+        WHERE a.member_id = :member_id
+    UNION ALL SELECT g.*, 'key', 2 FROM guardrails g JOIN guardrail_keys a ON a.guardrail_id = g.id WHERE a.key_hash = :hash
+    ORDER BY place
 """
 
 UNKNOWN = "Invalid API key. Check that the key is complete and belongs to this gateway."
@@ -50,11 +65,13 @@ class Directory:
         self._reader = reader
         self._pepper = pepper
         self._clock = clock
+        self._shelf = Shelf(reader)
         self._version: int | None = None
         self._callers: dict[str, Caller] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # while somebody reads
         self._presented: dict[bytes, Caller] = {}  # by the plain digest of the key, which saves checksum and HMAC
 
-    def identify(self, candidates: Sequence[str]) -> Caller:
+    async def identify(self, candidates: Sequence[str]) -> Caller:
         """Give the caller of the first candidate that is a live key.
 
         Raises Unauthenticated with the reason that tells most about the candidates, never with their text; or StoreUnavailable.
@@ -64,62 +81,83 @@ class Directory:
             presented = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
             known = self._presented.get(presented)
             if known is None and keys.well_formed(text) is None:
-                reasons.append(_malformed(text))
+                reasons.append(malformed(text))
                 continue
             try:
-                caller = self._unexpired(known) if known else self._live(keys.digest(self._pepper, text))
+                caller = self._unexpired(known) if known else await self._live(keys.digest(self._pepper, text))
             except Unauthenticated as refused:
                 reasons.append(refused.message)
             else:
                 if known is None and self._callers.get(caller.key_hash) is caller:
                     self._presented[presented] = caller
                 return caller
-        raise Unauthenticated(max(reasons, key=_TELLING.index) if reasons else MISSING)
+        raise Unauthenticated(most_telling(reasons))
 
-    def refresh(self) -> None:
+    async def refresh(self) -> None:
         """Drop what is remembered if the policy changed. Raises StoreUnavailable, and then keeps what it has."""
-        version = self._current_version()
-        if version != self._version:
-            self._callers.clear()
-            self._presented.clear()
-            self._version = version
+        self._adopt(await self._current_version())
 
-    def reload(self, caller: Caller) -> Caller:
+    async def reload(self, caller: Caller) -> Caller:
         """Read a caller again, after a hold said that the policy changed. Raises Unauthenticated when the key died."""
-        self.refresh()
-        return self._live(caller.key_hash)
+        await self.refresh()
+        return await self._live(caller.key_hash)
 
-    def _live(self, key_hash: str) -> Caller:
-        return self._unexpired(self._callers.get(key_hash) or self._read(key_hash))
+    async def _live(self, key_hash: str) -> Caller:
+        known = self._callers.get(key_hash)
+        if known is None:  # however many requests miss it together, one of them reads it
+            async with self._turns.setdefault(key_hash, asyncio.Lock()):
+                known = self._callers.get(key_hash) or await self._read(key_hash)
+        return self._unexpired(known)
 
     def _unexpired(self, caller: Caller) -> Caller:
         if caller.expires_at_s is not None and caller.expires_at_s <= self._clock.now_s():
             raise Unauthenticated(EXPIRED)
         return caller
 
-    def _read(self, key_hash: str) -> Caller:
+    async def _read(self, key_hash: str) -> Caller:
         """Read the version before the row: a change in between makes the caller look old, never new."""
-        version = self._current_version()
-        row = self._reader.one(_KEY, {"hash": key_hash})
-        if row is None or row["deleted_at_s"] is not None or not hmac.compare_digest(row["hash"], key_hash):
-            raise Unauthenticated(UNKNOWN)
-        if row["disabled"]:
-            raise Unauthenticated(DISABLED)
-        budgets = self._reader.all(_BUDGETS, {"member_id": row["member_id"], "workspace_id": row["workspace_id"]})
-        caller = _caller(row, budgets, version)
-        if version == self._version or not self._callers:
-            self._remember(caller, version)
+        version = await self._current_version()
+        caller = caller_of(await self.policy(key_hash), version)
+        if credentials := await self._shelf.fitting(caller):
+            caller = replace(caller, credentials=credentials)
+        self._adopt(version)
+        if version == self._version:
+            self._remember(caller)
         return caller
 
-    def _remember(self, caller: Caller, version: int) -> None:
-        self._version = version
+    def _adopt(self, version: int) -> None:
+        """Drop what is remembered when this version is newer; reads that overtake each other never bring an older one back."""
+        if self._version is None or version > self._version:
+            self._callers.clear()
+            self._presented.clear()
+            self._shelf.clear()
+            self._version = version
+
+    async def policy(self, key_hash: str) -> Policy:
+        """Read every row that decides about a key. Raises Unauthenticated when it, its member or its workspace is gone."""
+        row = await self._reader.one(_KEY, {"hash": key_hash})
+        if row is None or row["deleted_at_s"] is not None or not hmac.compare_digest(row["hash"], key_hash):
+            raise Unauthenticated(UNKNOWN)
+        if row["workspace_deleted_at_s"] is not None:
+            raise Unauthenticated(UNKNOWN)
+        if row["disabled"] or row["member_removed_at_s"] is not None:
+            raise Unauthenticated(DISABLED)
+        places = {name: row[name] for name in ("organization_id", "workspace_id", "member_id", "hash")}
+        return Policy(
+            row,
+            await self._reader.all(_BUDGETS, places),
+            await self._reader.all(_RATES, places),
+            await self._reader.all(_GUARDRAILS, places),
+        )
+
+    def _remember(self, caller: Caller) -> None:
         if len(self._callers) >= CALLERS_MAX:
             del self._callers[next(iter(self._callers))]
             self._presented.clear()
         self._callers[caller.key_hash] = caller
 
-    def _current_version(self) -> int:
-        row = self._reader.one(_VERSION)
+    async def _current_version(self) -> int:
+        row = await self._reader.one(_VERSION)
         return row["version"] if row is not None else 0
 
 
@@ -127,40 +165,11 @@ _TELLING = (FOREIGN, DAMAGED, UNKNOWN, EXPIRED, DISABLED)
 """Reasons by how much they tell: of two bad keys, the refusal speaks about the one that is nearer to right."""
 
 
-def _malformed(text: str) -> str:
+def most_telling(reasons: Sequence[str]) -> str:
+    """Of the reasons why each presented key was refused, the one to tell."""
+    return max(reasons, key=_TELLING.index) if reasons else MISSING
+
+
+def malformed(text: str) -> str:
+    """Say what is wrong with text that has not the shape of a key."""
     return DAMAGED if text.startswith("sk-mg-") else FOREIGN
-
-
-def _caller(row: Row, budgets: Sequence[Row], version: int) -> Caller:
-    return Caller(
-        organization_id=row["organization_id"],
-        workspace_id=row["workspace_id"],
-        member_id=row["member_id"],
-        key_hash=row["hash"],
-        key_name=row["name"],
-        key_class=KeyClass(row["class"]),
-        policy_version=version,
-        meters=_meters(row, budgets),
-        allowed_models=None if row["allowed_models"] is None else frozenset(json.loads(row["allowed_models"])),
-        expires_at_s=row["expires_at_s"],
-        routing=tuple(text.encode() for text in (row["workspace_routing"], row["routing"]) if text),
-    )
-
-
-def _meters(row: Row, budgets: Sequence[Row]) -> tuple[MeterRef, ...]:
-    """Every meter that a request of this key passes, in the order in which a refusal names them."""
-    key_hash, limit_nusd = row["hash"], row["limit_nusd"]
-    rates = [
-        MeterRef(Scope.KEY, key_hash, unit, Window.MINUTE, limit)
-        for unit, limit in ((Unit.REQUESTS, row["requests_per_minute"]), (Unit.TOKENS, row["tokens_per_minute"]))
-        if limit is not None
-    ]
-    shared = [
-        MeterRef(Scope(entry["scope"]), entry["scope_id"], Unit.NUSD, Window(entry["window"]), entry["limit_nusd"])
-        for entry in budgets
-    ]
-    window = LIMIT_RESETS.get(row["limit_reset"], Window.LIFE)
-    own = [] if window is Window.LIFE else [MeterRef(Scope.KEY, key_hash, Unit.NUSD, window, limit_nusd)]
-    life = MeterRef(Scope.KEY, key_hash, Unit.NUSD, Window.LIFE, limit_nusd if window is Window.LIFE else None)
-    credit = MeterRef(Scope.ORGANIZATION, row["organization_id"], Unit.NUSD, Window.LIFE, limit_from_row=True)
-    return (*rates, *shared, *own, life, credit)

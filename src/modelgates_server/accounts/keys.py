@@ -12,6 +12,7 @@ import hmac
 import re
 import secrets
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from modelgates_server.accounts.values import KeyClass
@@ -47,6 +48,22 @@ def well_formed(text: str) -> KeyClass | None:
     if not _SHAPE.fullmatch(text) or text[-CHECKSUM_LETTERS:] != _checksum(text[:-CHECKSUM_LETTERS]):
         return None
     return KeyClass.MANAGEMENT if text.startswith(PREFIXES[KeyClass.MANAGEMENT]) else KeyClass.INFERENCE
+
+
+def presented(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
+    """Every key that a request's headers carry, without repeats (client-protocol A-1 to A-3).
+
+    `Bearer` says nothing about what kind of token follows. Names must be in lower case, as ASGI gives them.
+    """
+    found: list[str] = []
+    for name, value in headers:
+        if name == b"authorization":
+            scheme, _, token = value.decode("latin-1").partition(" ")
+            if scheme.lower() == "bearer" and token.strip():
+                found.append(token.strip())
+        elif name == b"x-api-key" and value:
+            found.append(value.decode("latin-1").strip())
+    return list(dict.fromkeys(found))
 
 
 def digest(pepper: bytes, text: str) -> str:

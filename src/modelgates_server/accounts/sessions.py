@@ -97,7 +97,9 @@ def _start(connection: sa.Connection, member: Member, now_s: float) -> str:
 
 
 def _member(connection: sa.Connection, member_id: str) -> Member | None:
-    row = connection.execute(sa.select(schema.members).where(schema.members.c.id == member_id)).one_or_none()
+    members = schema.members.c
+    live = sa.select(schema.members).where(members.id == member_id, members.removed_at_s.is_(None))
+    row = connection.execute(live).one_or_none()
     return None if row is None else Member(row.id, row.organization_id, row.name, row.email, row.role)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -49,7 +49,10 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One try at one endpoint. `fault` is its class, or None when it answered; `model` is the provider's name, `slug` ours."""
+    """One try at one endpoint. `fault` is its class, or None when it answered; `model` is the provider's name, `slug` ours.
+
+    `own` is the credential of the organisation that it was made with; empty for the operator's.
+    """
 
     provider: str
     model: str
@@ -59,6 +62,7 @@ class Attempt(msgspec.Struct, frozen=True):
     request_id: str | None = None
     detail: str = ""
     slug: str = ""
+    own: str = ""
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -182,19 +186,35 @@ def _hour(generation: Generation) -> Row:
     }
 
 
-def context(origin: Origin, provider: str, price_version: str) -> str:
-    """What a hold carries about its request, as JSON."""
-    return _json({"origin": origin, "provider": provider, "price_version": price_version})
+def context(origin: Origin, provider: str, price_version: str, own_nusd: int | None = None) -> str:
+    """What a hold carries about its request, as JSON. `own_nusd` is what the input alone costs on an own key that is asked first."""
+    known: dict[str, Any] = {"origin": origin, "provider": provider, "price_version": price_version}
+    return _json(known if own_nusd is None else known | {"byok": own_nusd})
 
 
-def lost(hold: Row, cost_nusd: int) -> list[tuple[Statement | str, Row]]:
+class Charged(Protocol):
+    """What a lost request is charged, in nano-USD of credit, or what an own key is asked for it."""
+
+    @property
+    def charged_nusd(self) -> int: ...
+    @property
+    def byok_nusd(self) -> int: ...
+
+
+def lost(hold: Row, bill: Charged) -> list[tuple[Statement | str, Row]]:
     """The receipt of a request whose process died: an estimate, marked as one."""
     known = msgspec.json.decode(hold["context"])
     generation = Generation(
         origin=Origin(**known["origin"]),
         outcome="lost",
         usage=Usage(estimated=True),
-        cost=Cost(cost_nusd, cost_nusd, 0, hold["amount_nusd"], known["price_version"]),
+        cost=Cost(
+            bill.charged_nusd,
+            bill.charged_nusd,
+            held_nusd=hold["amount_nusd"],
+            price_version=known["price_version"],
+            byok_nusd=bill.byok_nusd,
+        ),
         provider=known["provider"],
     )
     return rows(generation)

@@ -21,27 +21,35 @@ _PERIODS = {"day": Window.DAY, "week": Window.WEEK, "month": Window.MONTH}
 _KEY_USE = """
     SELECT COALESCE(SUM(cost_nusd) FILTER (WHERE hour_s >= :day), 0) AS day,
            COALESCE(SUM(cost_nusd) FILTER (WHERE hour_s >= :week), 0) AS week,
-           COALESCE(SUM(cost_nusd) FILTER (WHERE hour_s >= :month), 0) AS month
-    FROM activity_hours WHERE key_hash = :key_hash AND hour_s >= :since
+           COALESCE(SUM(cost_nusd) FILTER (WHERE hour_s >= :month), 0) AS month,
+           COALESCE(SUM(byok_cost_nusd), 0) AS byok_life,
+           COALESCE(SUM(byok_cost_nusd) FILTER (WHERE hour_s >= :day), 0) AS byok_day,
+           COALESCE(SUM(byok_cost_nusd) FILTER (WHERE hour_s >= :week), 0) AS byok_week,
+           COALESCE(SUM(byok_cost_nusd) FILTER (WHERE hour_s >= :month), 0) AS byok_month
+    FROM activity_hours WHERE key_hash = :key_hash
 """
 
 
-def generation(reader: Reader, organization_id: str, generation_id: str) -> Row | None:
+async def generation(reader: Reader, organization_id: str, generation_id: str) -> Row | None:
     """One receipt, if it belongs to the organisation."""
-    return reader.one(_GENERATION, {"id": generation_id, "organization_id": organization_id})
+    return await reader.one(_GENERATION, {"id": generation_id, "organization_id": organization_id})
 
 
-def recall(reader: Reader, conversation: str, since_ms: int) -> str | None:
+async def recall(reader: Reader, conversation: str, since_ms: int) -> str | None:
     """The provider that served a conversation last, for a process that does not remember it."""
-    row = reader.one(_HOLDER, {"conversation": conversation, "since_ms": since_ms})
+    row = await reader.one(_HOLDER, {"conversation": conversation, "since_ms": since_ms})
     return row["provider"] if row is not None else None
 
 
-def key_use_nusd(reader: Reader, key_hash: str, now_s: float) -> dict[str, int]:
-    """What a key used today, this week and this month (UTC, weeks from Monday), in nano-USD."""
+async def key_use_nusd(reader: Reader, key_hash: str, now_s: float) -> dict[str, int]:
+    """What a key used today, this week and this month (UTC, weeks from Monday), in nano-USD.
+
+    Names that begin with ``byok_`` are what its organisation's own provider accounts were asked, also for life.
+    """
     starts = {name: window.bounds_s(now_s)[0] for name, window in _PERIODS.items()}
-    since = min(starts.values())  # a week may begin in the month before
-    return dict(reader.one(_KEY_USE, {"key_hash": key_hash, "since": since, **starts}) or {})
+    return {
+        name: int(sum_) for name, sum_ in (await reader.one(_KEY_USE, {"key_hash": key_hash, **starts}) or {}).items()
+    }
 
 
 def generation_data(row: Row) -> dict[str, Any]:
@@ -63,15 +71,20 @@ def generation_data(row: Row) -> dict[str, Any]:
         "provider_name": row["provider"],
         "router": None,
         "api_type": row["api_type"],
-        "origin": row["app"],
+        "app_id": None,
+        "origin": row["app"] or "",
+        "http_referer": row["app"] if (row["app"] or "").startswith(("http://", "https://")) else None,
         "user_agent": row["user_agent"],
         "external_user": row["external_user"],
+        "preset_id": None,
         "workspace_id": row["workspace_id"],
+        "data_region": "global",
         "streamed": bool(row["streamed"]),
         "cancelled": row["outcome"] == "cancelled",
         "outcome": row["outcome"],
         "estimated": bool(row["estimated"]),
         "latency": row["latency_ms"],
+        "moderation_latency": None,
         "generation_time": row["generation_ms"],
         "finish_reason": row["finish_reason"],
         "native_finish_reason": row["finish_reason"],
@@ -81,12 +94,20 @@ def generation_data(row: Row) -> dict[str, Any]:
         "native_tokens_completion": row["output_tokens"],
         "native_tokens_reasoning": row["thinking_tokens"],
         "native_tokens_cached": row["cache_read_tokens"],
+        "native_tokens_completion_images": None,
+        "num_media_prompt": None,
+        "num_media_completion": None,
+        "num_input_audio_prompt": None,
         "num_search_results": row["web_searches"],
+        "num_fetches": None,
+        "web_search_engine": "native" if row["web_searches"] else None,
         "usage_nusd": row["cost_nusd"],
         "total_cost_nusd": row["cost_nusd"],
         "cache_discount_nusd": row["cache_discount_nusd"],
-        "upstream_inference_cost": None,
-        "is_byok": False,
+        "upstream_inference_cost_nusd": row["byok_cost_nusd"] or None,
+        "is_byok": row["byok_cost_nusd"] > 0,
+        "byok_usage_inference_nusd": row["byok_cost_nusd"],
+        "response_cache_source_id": None,
         "service_tier": row["service_tier"],
         "price_version": row["price_version"],
         "provider_responses": [
@@ -97,7 +118,7 @@ def generation_data(row: Row) -> dict[str, Any]:
                 "status": attempt["status"],
                 "fault": attempt["fault"],
                 "latency": attempt["ms"],
-                "is_byok": False,
+                "is_byok": bool(attempt.get("own")),
             }
             for attempt in attempts
         ],

@@ -162,6 +162,7 @@ def _openrouter_fields(model: Model, catalogue: Catalogue, when_s: float) -> dic
         "per_request_limits": None,
         "supported_parameters": parameters(model),
         "default_parameters": {},
+        "supported_voices": None,
         "reasoning": _reasoning(model),
         "expiration_date": _rfc3339(model.retires_s)[:10] if model.retires_s is not None else None,
         "links": {"details": f"/api/v1/models/{model.slug}"},

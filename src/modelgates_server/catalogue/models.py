@@ -109,13 +109,27 @@ class Modifiers:
     web_search_pusd: int
 
 
+class Own(NamedTuple):
+    """The credential of an organisation that an endpoint is asked with, instead of the operator's (BYOK).
+
+    Those of lower `sort_order` come first; one that `is_fallback` comes after the operator's own account. `version` is another one
+    when the key was replaced.
+    """
+
+    id: str
+    is_fallback: bool = False
+    sort_order: int = 0
+    version: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One concrete way to serve a model.
 
     `kind` is the provider's kind by its word, `traits` all that is known about that kind. `multiplier_ppm` is the provider's price in
     millionths of the list price. `zdr`: the operator vouches that it keeps nothing; `collects`: it may keep or train on prompts.
-    `max_output_tokens` is the most that is asked of it, for providers that reserve what could be written.
+    `max_output_tokens` is the most that is asked of it, for providers that reserve what could be written. `own` is None where the
+    operator's account is asked.
     """
 
     provider: str
@@ -129,6 +143,17 @@ class Endpoint:
     collects: bool = False
     max_output_tokens: int | None = None
     traits: Kind = LENIENT
+    own: Own | None = None
+
+    @property
+    def account(self) -> str:
+        """Whose standing it has: that of the organisation's credential, or of the operator's account at the provider."""
+        return self.provider if self.own is None else f"{self.own.id}/{self.own.version}"
+
+    @property
+    def place(self) -> str:
+        """What tells it from every other one in a request's story."""
+        return f"{self.provider if self.own is None else self.own.id} {self.model.slug}"
 
     @property
     def cancel(self) -> str:

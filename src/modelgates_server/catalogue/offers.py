@@ -74,6 +74,10 @@ def endpoint_data(endpoint: Endpoint, standing: Standing, when_s: float) -> dict
         "latency_last_30m": standing.latency_ms,
         "throughput_last_30m": standing.throughput,
         "supports_implicit_caching": False,  # Claude's caches are asked for
+        "supports_tool_choice": dict.fromkeys(("auto", "function", "none", "required"), True),
+        "supports_diarization": False,
+        "native_tools": {},
+        "service_tier": None,
     }
 
 

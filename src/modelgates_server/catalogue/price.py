@@ -148,6 +148,12 @@ def charge(usage: Usage, endpoint: Endpoint, catalogue: Catalogue, when_s: float
     return Charge(factor.nusd(sum(pusd), fees_pusd), tuple(parts), catalogue.version, factor.nusd(saved_pusd))
 
 
+def charge_together(usage: Usage, rates: Rates, endpoint: Endpoint) -> int:
+    """What many requests cost together in tokens, in nano-USD: their summed `usage`, all at one tier's `rates`; no fees."""
+    pusd = sum(count * rate for count, rate in zip(_counts(_whole(usage)), rates, strict=True))
+    return _used_factor(endpoint, usage).nusd(pusd)
+
+
 _BILL: Final = tuple((name, Rates._fields.index(name)) for name in (
     "input", "cache_read", "cache_write_5m", "cache_write_1h", "output"
 ))  # fmt: skip

@@ -20,14 +20,13 @@ from modelgates_server.cli.visit import make_visit
 from modelgates_server.errors import ConfigError, ModelGatesError
 from modelgates_server.ledger.credit import CREDIT_STANDING, credit_meter
 from modelgates_server.money import NUSD_PER_USD
-from modelgates_server.storage.engine import open_engine, sqlite_path
+from modelgates_server.storage.engine import Database, database_of, open_engine
 from modelgates_server.storage.maintenance import schema_state, verify_secret
-from modelgates_server.storage.reader import Reader
+from modelgates_server.storage.reader import Lookups
 from modelgates_server.vault.secret import load_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from modelgates_server.config import Config
 
@@ -76,7 +75,7 @@ def _configuration(config: Config) -> Finding:
 
 
 def _secret(config: Config) -> Finding:
-    path, database = config.data_dir / "secret.key", sqlite_path(config.database.url)
+    path, database = config.data_dir / "secret.key", database_of(config.database.url)
     made = schema_state(database) != "empty"
     if config.secret is None and not path.exists():
         if made:
@@ -92,7 +91,7 @@ def _secret(config: Config) -> Finding:
     return GREEN, f"{path}, readable by its owner only", None
 
 
-def _verify(database: Path, pepper: bytes) -> None:
+def _verify(database: Database, pepper: bytes) -> None:
     engine = open_engine(database)
     try:
         verify_secret(engine, pepper)
@@ -101,19 +100,26 @@ def _verify(database: Path, pepper: bytes) -> None:
 
 
 def _database(config: Config) -> Finding:
-    path = existing(config)
-    reader = Reader(path)
+    database = existing(config)
+    reader = Lookups(database)
     try:
+        if database.kind == "postgresql":
+            told = reader.one("SELECT current_setting('server_version') AS version") or {}
+            return GREEN, f"{database.shown}, PostgreSQL {told.get('version')}, schema current", None
         verdict = str(next(iter((reader.one("PRAGMA quick_check(1)") or {"": "no answer"}).values())))
     finally:
         reader.close()
     if verdict != "ok":
-        return RED, f"{path} is damaged: {verdict}", "restore the newest backup; `modelgates db check` tells more"
-    return GREEN, f"{path}, schema current", None
+        return (
+            RED,
+            f"{database.shown} is damaged: {verdict}",
+            "restore the newest backup; `modelgates db check` tells more",
+        )
+    return GREEN, f"{database.shown}, schema current", None
 
 
 def _credit(config: Config) -> Finding:
-    reader = Reader(existing(config))
+    reader = Lookups(existing(config))
     try:
         organization = reader.one("SELECT id, name FROM organizations ORDER BY created_at_s")
         if organization is None:

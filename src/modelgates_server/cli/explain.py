@@ -26,7 +26,7 @@ from modelgates_server.routing.verdict import VERDICTS
 
 if TYPE_CHECKING:
     from modelgates_server.storage.hot import Row
-    from modelgates_server.storage.reader import Reader
+    from modelgates_server.storage.reader import Lookups
 
 _RECEIPT: Final = """
     SELECT g.*, k.name AS key_name, k.label AS key_label, w.name AS workspace_name, m.name AS member_name
@@ -40,7 +40,12 @@ _EARLIER: Final = """
     SELECT id, provider, created_at_ms FROM generations WHERE conversation = :conversation AND created_at_ms < :created_at_ms
     ORDER BY created_at_ms DESC LIMIT 1
 """
-_UNCERTAIN: Final = "SELECT credit, amount_nusd FROM entries WHERE generation_id = :id AND kind = 'uncertain'"
+_UNCERTAIN: Final = """
+    SELECT e.credit, e.amount_nusd FROM entries e WHERE e.generation_id = :id AND e.kind <> 'charge'
+        AND e.kind = 'uncertain' AND NOT EXISTS (
+        SELECT 1 FROM entries c WHERE c.generation_id = e.generation_id AND c.kind <> 'charge' AND c.kind = 'cleared' AND c.debit = e.credit
+    )
+"""
 _OPEN: Final = "SELECT amount_nusd, created_at_s FROM holds WHERE id = :id"
 
 _OUTCOMES: Final = {
@@ -78,7 +83,7 @@ def explain(options: Options, generation_id: str) -> Report:
     return Report(_as_data(story), _as_text(story))
 
 
-def _receipt(reader: Reader, generation_id: str) -> Row:
+def _receipt(reader: Lookups, generation_id: str) -> Row:
     row = reader.one(_RECEIPT, {"id": generation_id})
     if row is not None:
         return row
@@ -91,16 +96,17 @@ def _receipt(reader: Reader, generation_id: str) -> Row:
         )
     raise NotFound(
         f"there is no generation {generation_id!r}",
-        remedy="the id is in the response header x-generation-id and in the message's id; check --data-dir too",
+        remedy="the id is in the response header x-generation-id and in the message's id; a request that was refused by a"
+        " budget or rate has no receipt; check --data-dir too",
     )
 
 
-def _earlier(reader: Reader, row: Row) -> Row | None:
+def _earlier(reader: Lookups, row: Row) -> Row | None:
     """The receipt before this one in its conversation."""
     return reader.one(_EARLIER, row) if row["conversation"] is not None else None
 
 
-def _uncertain(reader: Reader, row: Row) -> dict[str, int]:
+def _uncertain(reader: Lookups, row: Row) -> dict[str, int]:
     """What attempts of unknown fate may cost, by provider. The books have no index for it, so they are asked only then."""
     unknown = {kind for kind, verdict in VERDICTS.items() if verdict.unknown}
     if not any(attempt["fault"] in unknown for attempt in row["attempts"]):
@@ -198,6 +204,9 @@ def _bill(row: Row) -> str:
     text = table(("what", "quantity", "USD"), lines, right=(1, 2))
     loss_nusd = row["upstream_cost_nusd"] - row["cost_nusd"]
     notes = [f"{dollars(row['held_nusd'], places=9)} was held while it ran; what was not used went back."]
+    if row["byok_cost_nusd"] > 0:
+        asked = dollars(row["byok_cost_nusd"], places=9)
+        notes.append(f"The organization's own account at {row['provider']} is asked {asked}; that uses no credit.")
     if row["cache_discount_nusd"] > 0:
         notes.append(f"Caching saved {dollars(row['cache_discount_nusd'], places=9)}.")
     if loss_nusd > 0:

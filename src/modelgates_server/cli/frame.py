@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,12 +33,13 @@ _EXITS: Final[tuple[tuple[type[Exception], int], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What every command accepts after its last word."""
+    """What every command accepts after its last word; `organization` is whose things it is about, None for the first's."""
 
     as_json: bool = False
     config: Path | None = None
     data_dir: Path | None = None
     database_url: str | None = None
+    organization: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,40 @@ def common(command: Callable[..., Report | int]) -> Callable[..., int]:
     for option in reversed(_COMMON):
         run = option(run)
     return run
+
+
+def placed(command: Callable[..., Report]) -> Callable[..., int]:
+    """Give a command the shared options, and whose things it is about."""
+
+    @functools.wraps(command)
+    def run(options: Options, organization: str | None, **own: Any) -> Report:
+        return command(replace(options, organization=organization), **own)
+
+    whose = click.option(
+        "--organization", metavar="ORG", help="Another organization: its id or exact name.  [default: the first]"
+    )
+    return whose(common(run))
+
+
+class Family(click.Group):
+    """A group whose commands are listed with whole sentences: one that breaks off in the middle says nothing."""
+
+    group_class = type
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list."""
+        known = [(name, self.commands[name]) for name in self.list_commands(ctx)]
+        lines = [(name, command.get_short_help_str(_SENTENCE_MAX)) for name, command in known if not command.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl(lines)
+
+
+_SENTENCE_MAX: Final = 500
+
+
+def family(command: Callable[..., object]) -> Family:
+    """A group of commands, as a decorator."""
+    return click.group(cls=Family)(command)
 
 
 def warn(text: str) -> None:

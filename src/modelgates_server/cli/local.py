@@ -17,10 +17,12 @@ from modelgates_server.cli.frame import Options, warn
 from modelgates_server.clock import SystemClock
 from modelgates_server.config import Config, load_config
 from modelgates_server.errors import StoreMismatch, StoreUnavailable
+from modelgates_server.management import organizations
 from modelgates_server.storage import schema
-from modelgates_server.storage.engine import open_engine, reading, sqlite_path
+from modelgates_server.storage.engine import Database, database_of, open_engine, reading
 from modelgates_server.storage.maintenance import schema_state, verify_secret
-from modelgates_server.storage.reader import Reader
+from modelgates_server.storage.reader import Lookups
+from modelgates_server.storage.upgrades import newer
 from modelgates_server.vault.secret import load_secret
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class Workplace:
     """An initialised database at the current schema, and what belongs to it."""
 
     config: Config
-    path: Path
+    database: Database
     engine: sa.Engine
     pepper: bytes
     organization_id: str
@@ -63,21 +65,20 @@ def origin(config: Config) -> str:
     return server.public_url or local_origin(server.host, server.port, tls=server.tls_cert is not None)
 
 
-def existing(config: Config) -> Path:
-    """Find the database's file. Raises StoreUnavailable when it is not there yet, StoreMismatch at another schema."""
-    path = sqlite_path(config.database.url)
-    state = schema_state(path)
+def existing(config: Config) -> Database:
+    """Find the database. Raises StoreUnavailable when it is not there yet or away, StoreMismatch at another schema."""
+    database = database_of(config.database.url)
+    state = schema_state(database)
     if state == "empty":
         raise StoreUnavailable(
-            f"there is no database at {path} yet", remedy="run `modelgates init`, or name another --data-dir"
+            f"there is no database at {database.shown} yet",
+            remedy="run `modelgates init`, or name another --data-dir or --database-url",
         )
     if state == "old":
-        raise StoreMismatch(f"the database {path} has an older schema", remedy="run `modelgates db upgrade`")
+        raise StoreMismatch(f"the database {database.shown} has an older schema", remedy="run `modelgates db upgrade`")
     if state == "newer":
-        raise StoreMismatch(
-            f"the database {path} has a newer schema", remedy="use the version of ModelGates that made it"
-        )
-    return path
+        raise newer(database)
+    return database
 
 
 @contextmanager
@@ -90,28 +91,35 @@ def translated() -> Iterator[None]:
 
 
 @contextmanager
-def opened(options: Options) -> Iterator[Workplace]:
-    """Open a place to change things. Raises ConfigError, StoreUnavailable, StoreMismatch."""
-    config = configured(options)
+def opened(options: Options, *, with_keys: bool = False) -> Iterator[Workplace]:
+    """Open a place to change things, in the organisation that the options mean.
+
+    Raises ConfigError, StoreUnavailable, StoreMismatch, NotFound when there is no such organisation.
+    """
+    config = configured(options, with_keys=with_keys)
     with translated():
-        path = existing(config)
-        engine = open_engine(path)
+        database = existing(config)
+        engine = open_engine(database)
         try:
             organization_id = find_organization(engine)
             if organization_id is None:
-                raise StoreUnavailable(f"the database {path} is not initialised yet", remedy="run `modelgates init`")
+                raise StoreUnavailable(
+                    f"the database {database.shown} is not initialised yet", remedy="run `modelgates init`"
+                )
+            if options.organization is not None:
+                organization_id = organizations.find_organization(engine, options.organization).id
             pepper = load_secret(config, create=False)
             verify_secret(engine, pepper)
-            yield Workplace(config, path, engine, pepper, organization_id, SystemClock().now_s())
+            yield Workplace(config, database, engine, pepper, organization_id, SystemClock().now_s())
         finally:
             engine.dispose()
 
 
 @contextmanager
-def lookups(options: Options) -> Iterator[Reader]:
+def lookups(options: Options) -> Iterator[Lookups]:
     """Open a place to look things up, without the secret. Raises ConfigError, StoreUnavailable, StoreMismatch."""
     with translated():
-        reader = Reader(existing(configured(options)))
+        reader = Lookups(existing(configured(options)))
         try:
             yield reader
         finally:

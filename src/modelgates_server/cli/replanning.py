@@ -25,7 +25,7 @@ from modelgates_server.routing.fit import Fitter
 from modelgates_server.routing.inputs import Inputs, question_of, read_inputs
 from modelgates_server.routing.plan import Plan, make_plan
 from modelgates_server.routing.stick import STICK_S
-from modelgates_server.storage.reader import Reader
+from modelgates_server.storage.reader import Lookups
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -136,7 +136,7 @@ def replay(options: Options, since_s: float, limit: int) -> Report:
     config = configured(options)
     from_s = SystemClock().now_s() - since_s
     with translated():
-        reader = Reader(existing(config))
+        reader = Lookups(existing(config))
         try:
             tally = _replayed(_replanner(config), _recorded(reader, from_s), limit)
         finally:
@@ -151,7 +151,7 @@ def _replanner(config: Config) -> Replanner:
     return Replanner(catalogue, endpoints, Fitter(config.kinds), tuple(config.routing.order))
 
 
-def _recorded(reader: Reader, from_s: float) -> Iterator[Row]:
+def _recorded(reader: Lookups, from_s: float) -> Iterator[Row]:
     """Receipts in the order in which they were made, a page at a time."""
     for organization in reader.all(_ORGANIZATIONS):
         after = {"after_ms": int(from_s * 1000), "after_id": ""}
@@ -164,7 +164,11 @@ def _replayed(replanner: Replanner, rows: Iterator[Row], limit: int) -> Tally:
     tally = Tally()
     for row in rows:
         recorded = msgspec.json.decode(row["plan"])
-        if row["inputs"] is None or not any(entry["place"] for entry in recorded):
+        if (
+            row["inputs"] is None
+            or not any(entry["place"] for entry in recorded)
+            or any("own" in entry for entry in recorded)
+        ):
             tally.unrecorded += 1
             continue
         _count(tally, replanner, row, recorded, limit)
@@ -281,7 +285,12 @@ def _summary(tally: Tally) -> str:
         (f"{tally.nobody:,}", "to nobody: they would have been refused"),
     ]
     if tally.unrecorded:
-        rows.append((f"{tally.unrecorded:,}", "left out: their receipts do not say what was decided on"))
+        rows.append(
+            (
+                f"{tally.unrecorded:,}",
+                "left out: own provider keys took part, or their receipts do not say what was decided on",
+            )
+        )
     width = max(len(count) for count, _ in rows)
     return "\n".join(f"  {count.rjust(width)}  {what}" for count, what in rows)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from modelgates_server.catalogue.models import Endpoint
     from modelgates_server.config import Config
-    from modelgates_server.management.keys import KeyRow
+    from modelgates_server.management.key_values import KeyRow
     from modelgates_server.management.workspaces import WorkspaceRow
 
 NO_SORT: Final = "none"
@@ -88,9 +88,11 @@ def change(options: Options, key: str | None, workspace: str | None, wanted: Wan
         _warn_unknown(place.config, said)
         text = msgspec.json.encode(said).decode() if said else None
         if subject.key is None:
-            workspaces.set_workspace_routing(place.engine, subject.workspace.id, text, ACTOR, place.now_s)
+            workspaces.set_workspace_routing(
+                place.engine, place.organization_id, subject.workspace.id, text, ACTOR, place.now_s
+            )
         else:
-            keys.set_key_routing(place.engine, subject.key.hash, text, ACTOR, place.now_s)
+            keys.set_key_routing(place.engine, place.organization_id, subject.key.hash, text, ACTOR, place.now_s)
         return _report(place, _subject(place, key, workspace))
 
 
@@ -98,9 +100,9 @@ def _subject(place: Workplace, key: str | None, workspace: str | None) -> Subjec
     if key is not None and workspace is not None:
         raise BadRequest("--key and --workspace are two scopes; name one")
     if key is None:
-        return Subject(None, workspaces.find_workspace(place.engine, workspace))
-    row = keys.find_key(place.engine, key)
-    return Subject(row, workspaces.find_workspace(place.engine, row.workspace_id))
+        return Subject(None, workspaces.find_workspace(place.engine, place.organization_id, workspace))
+    row = keys.find_key(place.engine, place.organization_id, key)
+    return Subject(row, workspaces.find_workspace(place.engine, place.organization_id, row.workspace_id))
 
 
 def _changed(own: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
@@ -170,7 +172,7 @@ def _read(stored: str | None) -> Preferences:
 def _report(place: Workplace, subject: Subject) -> Report:
     effective = _plain(subject.effective)
     own_keys = [] if subject.key else [
-        row for row in keys.list_keys(place.engine) if row.routing and row.workspace_id == subject.workspace.id
+        row for row in keys.list_keys(place.engine, place.organization_id) if row.routing and row.workspace_id == subject.workspace.id
     ]  # fmt: skip
     outcomes = _outcomes(place.config, subject.effective, place.now_s)
     data = {

@@ -11,7 +11,7 @@ from modelgates_server.cli.output import facts
 from modelgates_server.cli.welcome import Credentials, welcome
 from modelgates_server.clock import SystemClock
 from modelgates_server.management.setup import initialise
-from modelgates_server.storage.engine import open_engine, sqlite_path
+from modelgates_server.storage.engine import database_of, open_engine
 from modelgates_server.storage.maintenance import upgrade, verify_secret
 from modelgates_server.vault.secret import load_secret
 
@@ -38,9 +38,9 @@ def prepare(config: Config, *, link: bool = True) -> Credentials:
     Without `link`, a database that is ready gets no new sign-in link: a server that starts again makes none.
     """
     with translated():
-        path = sqlite_path(config.database.url)
-        upgrade(path)
-        engine = open_engine(path)
+        database = database_of(config.database.url)
+        upgrade(database)
+        engine = open_engine(database)
         try:
             organization_id = find_organization(engine)
             pepper = load_secret(config, create=organization_id is None)

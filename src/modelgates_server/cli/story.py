@@ -77,7 +77,9 @@ class Story:
         mine = [
             (number, attempt)
             for number, attempt in enumerate(self.attempts, 1)
-            if attempt["provider"] == entry["provider"] and attempt.get("slug") in {None, "", entry.get("model")}
+            if attempt["provider"] == entry["provider"]
+            and attempt.get("slug") in {None, "", entry.get("model")}
+            and (attempt.get("own") or None) == entry.get("own")
         ]
         if not entry["place"]:
             return "left out"
@@ -110,11 +112,15 @@ class Story:
         if not row["provider"] or row["outcome"] == "failed":
             return f"{row['model']}, by nobody"
         named = f" as {row['upstream_model']}" if row["upstream_model"] else ""
+        named += ", with the organization's own key" if row.get("byok_cost_nusd") else ""
         return f"{row['model']} by {row['provider']}{named}"
 
     def _served(self, entry: Mapping[str, Any]) -> bool:
+        answered = [attempt.get("own") or None for attempt in self.attempts if not attempt["fault"]]
         return (
-            bool(entry["place"]) and entry["provider"] == self.row["provider"] and entry["model"] == self.row["model"]
+            bool(entry["place"])
+            and (entry["provider"], entry["model"]) == (self.row["provider"], self.row["model"])
+            and (not answered or entry.get("own") == answered[-1])
         )
 
     def plan_text(self) -> str:
@@ -143,6 +149,7 @@ class Story:
     def said(self, attempt: Mapping[str, Any]) -> str:
         """One attempt as a sentence, without what the provider said."""
         who = f"{attempt['provider']} ({attempt['model']})" if attempt["model"] else attempt["provider"]
+        who += " with the organization's own key" if attempt.get("own") else ""
         fault, took = attempt["fault"], f"after {attempt['ms']:,} ms"
         if fault is not None:
             answer = f"HTTP {attempt['status']}" if attempt["status"] else "No answer"

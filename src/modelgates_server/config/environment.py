@@ -16,6 +16,7 @@ from modelgates_server.config.table import Table
 from modelgates_server.config.values import ProviderConfig
 
 _OUR_KEY: Final = "sk-mg-"
+_SECRETS: Final = frozenset({"api_key", "admin_key"})
 
 
 def discovered(source: Source, kinds: Kinds, warnings: list[str]) -> tuple[ProviderConfig, ...]:
@@ -76,5 +77,5 @@ def _read(source: Source, kinds: Kinds, word: str, variables: Mapping[str, str],
     """Read variables as if they stood in a table."""
     table: dict[str, Any] = {"kind": word}
     for setting, name in variables.items():
-        table[setting] = f"env:{name}" if setting == "api_key" else source.environ[name].strip()
+        table[setting] = f"env:{name}" if setting in _SECRETS else source.environ[name].strip()
     return Table(source, 0, table, kinds, warnings, with_keys=True, variables=variables).read()

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from modelgates_server.catalogue.kinds import Kinds, bundled_kinds, load_kinds
+from modelgates_server.config.alerts import read_alerts
 from modelgates_server.config.lines import Where
 from modelgates_server.config.providers import read_providers
 from modelgates_server.config.settings import NOT_BUILT, OTHER_VARIABLES, SETTINGS, Setting
@@ -24,7 +25,7 @@ from modelgates_server.config.values import (
 )
 from modelgates_server.errors import ConfigError
 
-_SECTIONS = {"server": Server, "database": Database, "credits": Credits, "routing": Routing, "catalogue": Catalogue}
+_SECTIONS = ("server", "database", "credits", "routing", "catalogue", "alerts")
 _NO_OVERRIDES: Mapping[str, object] = MappingProxyType({})
 
 
@@ -64,12 +65,13 @@ def load_config(  # noqa: PLR0913 - where a configuration can come from
         credits=Credits(**values["credits"]),
         routing=Routing(**values["routing"]),
         catalogue=catalogue,
+        alerts=read_alerts(values["alerts"], source, warnings, with_keys=with_keys),
         kinds=kinds,
         providers=providers,
         secret=Secret(environ["MODELGATES_SECRET"]) if "MODELGATES_SECRET" in environ else None,
         warnings=(*warnings, *_order_warnings(values["routing"]["order"], providers, kinds)),
     )
-    _check_server(config.server)
+    _check_server(config.server, config.database.url)
     return config
 
 
@@ -153,17 +155,16 @@ def _shown(value: object) -> str:
 
 
 def _database_url(url: str | None, folder: Path) -> str:
+    """The database's address; without one, SQLite in the data directory. PostgreSQL's is taken as written. Raises ConfigError."""
     if url is None:
         return f"sqlite:///{folder / 'modelgates.db'}"
     scheme = url.partition(":")[0].partition("+")[0]
-    if scheme in ("postgresql", "postgres"):
-        raise ConfigError(
-            "PostgreSQL is not built yet",
-            remedy="leave [database] url out to use SQLite in the data directory; PostgreSQL follows",
-        )
+    if scheme in ("postgresql", "postgres") and "://" in url:
+        return url
     if not url.startswith("sqlite:///") or url in ("sqlite:///", "sqlite:///:memory:"):
         raise ConfigError(
-            f"the database must be a SQLite file, not {scheme!r}", remedy="write sqlite:///path/to/modelgates.db"
+            f"the database must be a SQLite file or on PostgreSQL, not {scheme!r}",
+            remedy="write sqlite:///path/to/modelgates.db or postgresql://user:password@host/name",
         )
     return url
 
@@ -196,11 +197,11 @@ def _kinds(overrides: Path | None) -> Kinds:
         raise ConfigError(f"{overrides}: {error.message}", remedy=error.remedy) from error
 
 
-def _check_server(server: Server) -> None:
-    if server.workers > 1:
+def _check_server(server: Server, database_url: str) -> None:
+    if server.workers > 1 and not database_url.startswith("postgres"):
         raise ConfigError(
-            "more than one worker needs PostgreSQL, which is not built yet",
-            remedy="leave --workers at 1: one process serves hundreds of concurrent streams",
+            "more than one worker needs PostgreSQL: SQLite is served by one process",
+            remedy="leave --workers at 1 (one process serves hundreds of concurrent streams), or set [database] url",
         )
     if (server.tls_cert is None) != (server.tls_key is None):
         raise ConfigError("https needs both a certificate and its key", remedy="give --tls-cert and --tls-key together")

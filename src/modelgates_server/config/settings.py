@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from collections.abc import Callable
@@ -11,6 +12,14 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from modelgates_server.catalogue.kinds import bundled_kinds, load_kinds
+from modelgates_server.config.alerts import (
+    email_address,
+    email_addresses,
+    hook_address,
+    percent_items,
+    percents,
+    smtp_address,
+)
 from modelgates_server.errors import BadRequest
 from modelgates_server.money import nusd_from_usd
 
@@ -69,6 +78,20 @@ def _slugs(value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value))
 
 
+def _destinations(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) and _is_destination(item) for item in value):
+        raise ValueError('a list of networks and host names, such as ["10.1.0.0/16", "hooks.internal"]')
+    return tuple(dict.fromkeys(item.lower() for item in value))
+
+
+def _is_destination(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return re.fullmatch(r"[A-Za-z0-9.-]{1,253}", text) is not None and not re.fullmatch(r"[0-9.]+", text)
+    return True
+
+
 def web_address(value: Any) -> str:
     """Check an http or https address without user or query; a trailing slash is removed. Raises ValueError."""
     text = value.strip().rstrip("/") if isinstance(value, str) else ""
@@ -111,7 +134,13 @@ SECONDS = Kind("seconds", _seconds, _number)
 FLAG = Kind("true or false", _flag, _truth)
 USD = Kind("USD as text", _usd)
 SLUGS = Kind("list of slugs", _slugs, _items)
+DESTINATIONS = Kind("list of networks and names", _destinations, _items)
 ADDRESS = Kind("address", web_address)
+EMAIL = Kind("e-mail address", email_address)
+EMAILS = Kind("list of e-mail addresses", email_addresses, _items)
+SMTP = Kind("mail server", smtp_address)
+HOOK = Kind("address", hook_address)
+PERCENTS = Kind("list of percents", percents, percent_items)
 FILE = Kind("file", lambda value: Path(_text(value)))
 
 
@@ -140,9 +169,13 @@ SETTINGS = (
     Setting("server", "workers", COUNT, 1, "Serving processes; SQLite allows one."),
     Setting("server", "tls_cert", FILE, None, "Certificate chain (PEM) for https; needs tls_key."),
     Setting("server", "tls_key", FILE, None, "Private key (PEM) for https; needs tls_cert."),
+    Setting("server", "outbound_allow", DESTINATIONS, [],
+            "Private networks and host names that webhooks may be sent to; public addresses need no entry."),
     Setting("database", "url", TEXT, None, "Where rows are kept. [default: SQLite, in the data directory]"),
     Setting("credits", "initial_grant_usd", USD, "100", "Credit of a new installation, granted once.",
             field="initial_grant_nusd"),
+    Setting("credits", "api_grants", FLAG, False,  # noqa: FBT003
+            "Whether management keys may add credit over the API; otherwise only this machine's commands do."),
     Setting("routing", "order", SLUGS, ["anthropic", "claude-on-aws", "bedrock", "vertex", "foundry"],
             "Which provider is tried first, by slug; those not named follow in the order of the file."),
     Setting("routing", "attempts_max", ATTEMPTS, 5, "Most attempts for one request, over all providers."),
@@ -160,13 +193,21 @@ SETTINGS = (
     Setting("routing", "clamp", FLAG, True, "Lower max_tokens to what the budget affords instead of refusing."),  # noqa: FBT003
     Setting("catalogue", "models", FILE, None, "Your own models and prices (JSON): changes single entries of the bundled data."),
     Setting("catalogue", "providers", FILE, None, "The same for kinds of providers: what each takes and refuses."),
+    Setting("alerts", "thresholds", PERCENTS, [50, 80, 95, 100],
+            "Percent of a limit at which an organization is told, unless it chose its own."),
+    Setting("alerts", "webhook_url", HOOK, None, "Where every organization's alerts are posted to, signed."),
+    Setting("alerts", "webhook_secret", TEXT, None, "Signs them: env:NAME, file:PATH, or the secret itself, which is warned about."),
+    Setting("alerts", "email_to", EMAILS, [], "Who gets every organization's alerts by mail."),
+    Setting("alerts", "email_from", EMAIL, None, "The sender of all mail."),
+    Setting("alerts", "smtp_url", SMTP, None,
+            "The mail server: smtps://user@host:465 (TLS) or smtp://user@host:587 (STARTTLS; in the clear on this machine only)."),
+    Setting("alerts", "smtp_password", TEXT, None, "Its password: env:NAME, file:PATH, or the password itself."),
 )  # fmt: skip
 
 NOT_BUILT = {
     ("server", "admin_listen"): "a separate address for management and console",
     ("server", "trusted_proxies"): "reading client addresses from a proxy's headers",
     ("privacy", None): "switching on the storage of prompts (they are never stored)",
-    ("alerts", None): "alerts",
     ("sign_in", None): "sign-in other than by link",
 }
 """Settings of the design that this version does not have: refused, because silence would look like consent."""
@@ -189,6 +230,7 @@ PROVIDER_KEYS = PROVIDER_COMMON | {
     "base_url": "Its address, when it is not the kind's usual one; a trailing slash or a pasted /v1 is removed.",
     "api_key": "env:NAME, file:PATH (relative to this file), or the key itself, which is warned about.",
     "key_header": "Which header carries the key: x-api-key, bearer or both. [default: x-api-key]",
+    "admin_key": "An admin key, written like api_key: the provider's usage and cost report is compared with the books daily.",
     "region": "The cloud's region, such as us-east-1; global, us and eu exist at Google.",
     "project": "The Google project that pays.",
     "workspace_id": "The Anthropic workspace, or the Bedrock project.",

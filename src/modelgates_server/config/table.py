@@ -25,7 +25,7 @@ DATA_COLLECTION: Final = ("allow", "deny")
 OUTPUT_TOKENS_MAX: Final = 1_000_000
 """More than any model writes: a larger limit is a mistake."""
 
-_NOT_TEXT: Final = frozenset({"api_key", "key_header", "base_url"})
+_NOT_TEXT: Final = frozenset({"api_key", "key_header", "base_url", "admin_key"})
 """Settings of kinds that have a check of their own."""
 
 _IDENTITIES: Final = frozenset({"profile", "credentials", "client_id"})
@@ -91,6 +91,7 @@ class Table:
             zdr=self._flag("zdr", default=traits.zdr),
             collects=collects,
             max_output_tokens=self._max_output_tokens(),
+            admin_key=self._secret("admin_key", self.table.get("admin_key")),
         )
 
     def _error(self, name: str, message: str, remedy: str | None = None) -> ConfigError:
@@ -194,44 +195,48 @@ class Table:
             here = bool(self.source.environ.get(variable, "").strip()) and self.table.keys().isdisjoint(_IDENTITIES)
             if variable and (here or kind.auth == ("key",)):
                 value = f"env:{variable}"
+        return self._secret("api_key", value)
+
+    def _secret(self, name: str, value: Any) -> Secret | None:
+        """A key as the file gives it: where it is, or itself."""
         if value is None or not self.with_keys:
             return None
         if not isinstance(value, str) or not value.strip():
-            raise self._error("api_key", "api_key must be text: env:NAME, file:PATH, or the key itself")
+            raise self._error(name, f"{name} must be text: env:NAME, file:PATH, or the key itself")
         scheme, _, place = value.strip().partition(":")
         match scheme:
             case "env":
-                text = self._variable(place.strip())
+                text = self._variable(name, place.strip())
             case "file":
-                text = self._file(place.strip())
+                text = self._file(name, place.strip())
             case _:
                 text = value.strip()
                 self.warnings.append(
-                    f"{self.source.place(('providers', self.index, 'api_key'))}the key itself stands in the file; "
-                    'write api_key = "env:NAME" or "file:PATH" instead'
+                    f"{self.source.place(('providers', self.index, name))}the key itself stands in the file; "
+                    f'write {name} = "env:NAME" or "file:PATH" instead'
                 )  # fmt: skip
         if not re.fullmatch(r"[!-~]+", text):
-            raise self._error("api_key", "the key holds spaces, line breaks or characters that no key has")
+            raise self._error(name, "the key holds spaces, line breaks or characters that no key has")
         return Secret(text)
 
-    def _variable(self, name: str) -> str:
-        text = self.source.environ.get(name, "").strip()
+    def _variable(self, name: str, variable: str) -> str:
+        text = self.source.environ.get(variable, "").strip()
         if not text:
-            state = "is empty" if name in self.source.environ else "is not set"
+            state = "is empty" if variable in self.source.environ else "is not set"
             raise self._error(
-                "api_key", f"the environment variable {name!r} {state}", f"export {name or 'NAME'}=<the key>"
+                name, f"the environment variable {variable!r} {state}", f"export {variable or 'NAME'}=<the key>"
             )
         return text
 
-    def _file(self, name: str) -> str:
-        path = self.source.folder / Path(name)
+    def _file(self, name: str, place: str) -> str:
+        path = self.source.folder / Path(place)
         try:
             text = path.read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is not text"
-            raise self._error("api_key", f"cannot read the key from {path}: {reason}") from error
+            raise self._error(name, f"cannot read the key from {path}: {reason}") from error
         if not text:
-            raise self._error("api_key", f"{path} is empty", "write the key into it")
+            raise self._error(name, f"{path} is empty", "write the key into it")
         return text
 
     def _models(self) -> Mapping[str, str]:

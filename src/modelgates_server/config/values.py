@@ -51,7 +51,10 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where the gateway listens. `drain_s` is how long running requests may take to finish when it stops."""
+    """Where the gateway listens. `drain_s` is how long running requests may take to finish when it stops.
+
+    `outbound_allow` are networks and names that the destination guard lets pass (`outbound/guard.py`).
+    """
 
     host: str
     port: int
@@ -60,6 +63,7 @@ class Server:
     workers: int
     tls_cert: Path | None
     tls_key: Path | None
+    outbound_allow: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +75,10 @@ class Database:
 
 @dataclass(frozen=True, slots=True)
 class Credits:
-    """What a new organisation is granted, once."""
+    """What a new organisation is granted, once, and whether management keys may add credit (`api_grants`)."""
 
     initial_grant_nusd: int
+    api_grants: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,29 @@ class Catalogue:
 
 
 @dataclass(frozen=True, slots=True)
+class Smtp:
+    """A mail server. `security` is tls (from the start), starttls, or local: in the clear, on this machine."""
+
+    host: str
+    port: int
+    security: str
+    user: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """What is alerted, and where besides the channels that organisations have of their own. `thresholds` are percent of a limit."""
+
+    thresholds: tuple[int, ...]
+    webhook_url: str | None
+    webhook_secret: Secret | None
+    email_to: tuple[str, ...]
+    email_from: str | None
+    smtp_url: Smtp | None
+    smtp_password: Secret | None
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderConfig:
     """One upstream. `base_url` has no trailing slash and no ``/v1``; it is empty for the sandbox.
 
@@ -114,7 +142,7 @@ class ProviderConfig:
     `models` maps our model id or slug to the provider's own name; `multiplier_ppm` is what the provider asks in millionths of
     the list price. `settings` are the kind's own: region, project, workspace_id, profile, inference_profile (with its dot, or
     empty), resource, credentials (an absolute path), tenant_id, client_id, hosting. `zdr`: it keeps nothing; `collects`: it may
-    keep or train on prompts. `max_output_tokens` bounds what is asked of this provider.
+    keep or train on prompts. `max_output_tokens` bounds what is asked of this provider. `admin_key` reads its usage and cost report.
     """
 
     slug: str
@@ -129,6 +157,7 @@ class ProviderConfig:
     zdr: bool
     collects: bool
     max_output_tokens: int | None
+    admin_key: Secret | None = None
 
     @property
     def auth(self) -> str:
@@ -153,6 +182,7 @@ class Config:
     credits: Credits
     routing: Routing
     catalogue: Catalogue
+    alerts: Alerts
     kinds: Kinds
     providers: tuple[ProviderConfig, ...]
     secret: Secret | None

@@ -1,11 +1,10 @@
-"""The pages that exist until the console does: sign in, the status page, its stylesheet."""
+"""The pages that exist until the console does: sign in, join, the status page, its stylesheet."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from http.cookies import CookieError, SimpleCookie
-from typing import Protocol
 from urllib.parse import parse_qs
 
 import sqlalchemy as sa
@@ -13,34 +12,14 @@ import sqlalchemy as sa
 from modelgates_server.accounts import sessions
 from modelgates_server.clock import Clock
 from modelgates_server.console import status
+from modelgates_server.console.join import JoinPage
+from modelgates_server.console.requests import HTML, SAFE, Form, Header, Request
 from modelgates_server.errors import Unauthenticated
 from modelgates_server.storage.engine import reading
 
-Header = tuple[bytes, bytes]
-
 SESSION_S = 7 * 24 * 3600
 
-_SAFE: tuple[Header, ...] = (
-    (
-        b"content-security-policy",
-        b"default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
-    ),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-store"),
-)
-_HTML: tuple[Header, ...] = ((b"content-type", b"text/html; charset=utf-8"), *_SAFE)
 _CSS: tuple[Header, ...] = ((b"content-type", b"text/css; charset=utf-8"), (b"cache-control", b"public, max-age=3600"))
-
-
-class Request(Protocol):
-    """What a page needs of a request."""
-
-    query: bytes
-
-    def header(self, name: bytes) -> str | None: ...
-
-    async def respond(self, status: int, body: bytes, headers: Iterable[Header] = ...) -> None: ...
 
 
 class Pages:
@@ -50,18 +29,28 @@ class Pages:
         self._engine = engine
         self._clock = clock
         self._house = house
+        self._joining = JoinPage(engine, clock)
 
     def routes(self) -> dict[str, Callable[[Request], Awaitable[None]]]:
         """Handlers by path; all are for GET."""
-        return {"/": self.home, "/sign-in": self.sign_in, "/assets/status.css": self.stylesheet}
+        return {
+            "/": self.home,
+            "/sign-in": self.sign_in,
+            "/join": self._joining.show,
+            "/assets/status.css": self.stylesheet,
+        }
+
+    def forms(self) -> dict[str, Callable[[Form], Awaitable[None]]]:
+        """Handlers by path; all are for POST."""
+        return {"/join": self.join}
 
     async def home(self, request: Request) -> None:
         """The status page for whoever is signed in; for others, how to sign in."""
         body = await asyncio.to_thread(self._home, _session(request))
         if body is None:
-            await request.respond(401, status.sign_in_required(), _HTML)
+            await request.respond(401, status.sign_in_required(), HTML)
             return
-        await request.respond(200, body, _HTML)
+        await request.respond(200, body, HTML)
 
     async def sign_in(self, request: Request) -> None:
         """Redeem a one-time link: set the session cookie and go to `/`."""
@@ -69,12 +58,21 @@ class Pages:
         try:
             session = await asyncio.to_thread(self._redeem, token)
         except Unauthenticated:
-            await request.respond(401, status.sign_in_required(), _HTML)
+            await request.respond(401, status.sign_in_required(), HTML)
             return
+        await self._enter(request, session)
+
+    async def join(self, request: Form) -> None:
+        """Become a member by an invitation: set the session cookie and go to `/`."""
+        session = await self._joining.accept(request)
+        if session is not None:
+            await self._enter(request, session)
+
+    async def _enter(self, request: Request, session: str) -> None:
         cookie = f"{self._cookie_name()}={session}; Path=/; HttpOnly; SameSite=Lax; Max-Age={SESSION_S}"
         if self._house.secure:
             cookie += "; Secure"
-        await request.respond(303, b"", ((b"location", b"/"), (b"set-cookie", cookie.encode()), *_SAFE))
+        await request.respond(303, b"", ((b"location", b"/"), (b"set-cookie", cookie.encode()), *SAFE))
 
     async def stylesheet(self, request: Request) -> None:
         await request.respond(200, status.stylesheet(), _CSS)

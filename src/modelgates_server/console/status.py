@@ -129,6 +129,16 @@ def sign_in_required() -> bytes:
     return _page("sign_in.html")
 
 
+def join_page(organization: str, name: str, email: str, token: str) -> bytes:
+    """Write what somebody sees who was invited: by whom, and the button that joins."""
+    return _page("join.html", organization=organization, name=name, email=email, token=token)
+
+
+def join_dead(reason: str) -> bytes:
+    """Write what somebody sees whose invitation opens nothing."""
+    return _page("join_dead.html", reason=reason)
+
+
 def stylesheet() -> bytes:
     """Give the page's only resource, to be served at `STYLESHEET_PATH` as ``text/css``."""
     return resources.files(_PACKAGE).joinpath("assets", "status.css").read_bytes()

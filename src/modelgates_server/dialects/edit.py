@@ -97,7 +97,7 @@ def start_event(event: Event, message_id: str, model: str | None = None) -> byte
 
 
 def delta_event(event: Event, cost_text: str) -> bytes:
-    """Write a message_delta with `usage.cost`, a decimal literal in USD. Raises BadEvent."""
+    """Write a message_delta with `usage.cost`, a decimal literal in USD; other members may follow it. Raises BadEvent."""
     raw, start, end = _payload(event)
     try:
         return _splice(raw, [_put_cost(raw, scan_object(raw, start, end), raw.index(b"{", start), cost_text)])

@@ -108,6 +108,7 @@ class Request:
         "closing",
         "headers",
         "id",
+        "inference",
         "method",
         "path",
         "query",
@@ -123,6 +124,7 @@ class Request:
         self._send = send
         self.id = request_id
         marks = [(b"request-id", request_id.encode())]
+        self.inference = inference
         if inference:
             marks.append((b"x-generation-id", request_id.encode()))
         self._marks = marks

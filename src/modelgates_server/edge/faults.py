@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from modelgates_server import errors
 from modelgates_server.dialects.edit import add_member
 from modelgates_server.dialects.faults import error_body
@@ -110,6 +112,15 @@ def render(error: BaseException, request_id: str) -> Rendered:
     return Rendered(form.status, error_body(form.type, error.message, request_id, details), headers)
 
 
+def with_code(rendered: Rendered) -> bytes:
+    """The body with its status as `error.code` too, where clients of the OpenRouter world read it (product-surface 2.9)."""
+    told = msgspec.json.decode(rendered.body)
+    if not isinstance(told, dict) or not isinstance(told.get("error"), dict):
+        return rendered.body
+    told["error"]["code"] = rendered.status
+    return msgspec.json.encode(told)
+
+
 def money_headers(error: errors.MoneyRefused, now_s: float) -> tuple[Header, ...]:
     """`retry-after`, only when the window resets (design section 6)."""
     if error.resets_at_s is None:
@@ -118,8 +129,10 @@ def money_headers(error: errors.MoneyRefused, now_s: float) -> tuple[Header, ...
 
 
 def _money_details(error: errors.MoneyRefused) -> dict[str, object]:
+    named = {} if error.budget is None else {"budget": error.budget}
     return {
         "scope": error.scope,
+        **named,
         "limit": usd_number(error.limit_nusd),
         "remaining": usd_number(error.remaining_nusd),
         "resets_at": None if error.resets_at_s is None else rfc3339(error.resets_at_s),

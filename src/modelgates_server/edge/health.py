@@ -18,7 +18,7 @@ async def ready(context: Context, request: Request) -> None:
     status = "draining" if context.draining else "ok" if context.ready else "starting"
     if status == "ok":
         try:
-            context.reader.one("SELECT version FROM policy")
+            await context.reader.one("SELECT version FROM policy")
         except StoreError:
             status = "store unavailable"
     await request.respond(200 if status == "ok" else 503, b'{"status":"%s"}' % status.encode())

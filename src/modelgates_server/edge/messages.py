@@ -27,7 +27,7 @@ _BETA_HEADER = b"anthropic-beta"
 
 async def messages(context: Context, request: Request) -> None:
     """Answer a Messages request; a client that leaves cancels it wherever it stands."""
-    caller = identify(request, context.directory)
+    caller = await identify(request, context.directory)
     body = await request.body()
     betas = _betas(request)
     fallbacks_beta = any(FALLBACKS_BETA in beta for beta in betas)
@@ -57,7 +57,7 @@ async def messages(context: Context, request: Request) -> None:
 
 async def count_tokens(context: Context, request: Request) -> None:
     """Count input tokens: free of charge, no receipt, no rate limit (an IDE asks 25 at once)."""
-    caller = identify(request, context.directory)
+    caller = await identify(request, context.directory)
     ask = read_count(await request.body(), _session(request))
     with request.cancelled_when_gone():
         tokens = await context.relay.count(

@@ -13,17 +13,17 @@ from modelgates_server.edge.context import Context
 from modelgates_server.edge.exchange import Request
 from modelgates_server.edge.identify import identify
 from modelgates_server.errors import UnknownModel
-from modelgates_server.limits import Unit
+from modelgates_server.ledger.standings import standings
+from modelgates_server.limits import MONEY, Unit
 from modelgates_server.storage.reader import Reader
 
-_LEFT = 'SELECT "limit", posted FROM meters WHERE id = :id'
 _CLAUDE_AGENTS = ("claude", "anthropic")
 
 
 async def list_models(context: Context, request: Request) -> None:
     """The list. A key that cannot pay sees an empty one: its picker tells the story at once (product page)."""
-    caller = identify(request, context.directory)
-    models = usable(context, caller) if can_pay(context.reader, caller, context.clock.now_s()) else []
+    caller = await identify(request, context.directory)
+    models = usable(context, caller) if await can_pay(context.reader, caller, context.clock.now_s()) else []
     query = dict(parse_qsl(request.query.decode("latin-1")))
     page = listing.page(
         models, query, anthropic_form=anthropic_form(request), catalogue=context.catalogue, when_s=context.clock.now_s()
@@ -33,7 +33,7 @@ async def list_models(context: Context, request: Request) -> None:
 
 async def one_model(context: Context, request: Request, name: str) -> None:
     """One model, by any spelling that resolves."""
-    caller = identify(request, context.directory)
+    caller = await identify(request, context.directory)
     resolved = context.catalogue.resolve(unquote(name))
     if resolved.model not in usable(context, caller):
         raise UnknownModel(f"model: {unquote(name)}")
@@ -44,6 +44,22 @@ async def one_model(context: Context, request: Request, name: str) -> None:
         when_s=context.clock.now_s(),
     )
     await request.respond(200, msgspec.json.encode(entry))
+
+
+async def count_models(context: Context, request: Request) -> None:
+    """How many models the list has (product-surface 2.3)."""
+    caller = await identify(request, context.directory)
+    await request.respond(200, msgspec.json.encode({"data": {"count": len(usable(context, caller))}}))
+
+
+async def wrapped_model(context: Context, request: Request, name: str) -> None:
+    """One model in an envelope, as ``/v1/model/{author}/{slug}`` gives it (product-surface 2.3)."""
+    caller = await identify(request, context.directory)
+    model = context.catalogue.resolve(unquote(name)).model
+    if model not in usable(context, caller):
+        raise UnknownModel(f"model: {unquote(name)}")
+    entry = listing.entry(model, anthropic_form=False, catalogue=context.catalogue, when_s=context.clock.now_s())
+    await request.respond(200, msgspec.json.encode({"data": entry}))
 
 
 def anthropic_form(request: Request) -> bool:
@@ -59,18 +75,16 @@ def usable(context: Context, caller: Caller) -> list[Model]:
     return [
         model
         for slug, model in context.catalogue.models.items()
-        if context.relay.endpoints.get(slug) and (caller.allowed_models is None or slug in caller.allowed_models)
+        if context.relay.endpoints.get(slug) and caller.may_use(slug)
     ]
 
 
-def can_pay(reader: Reader, caller: Caller, now_s: float) -> bool:
-    """Whether every money meter of the caller has something left."""
-    for ref in caller.meters:
-        if ref.unit is not Unit.NUSD:
-            continue
-        row = reader.one(_LEFT, {"id": ref.row_id(now_s)})
-        posted = row["posted"] if row else 0
-        limit = (row["limit"] if row else 0) if ref.limit_from_row else ref.limit
-        if limit is not None and posted >= limit:
+async def can_pay(reader: Reader, caller: Caller, now_s: float) -> bool:
+    """Whether every budget of the caller, and the credit, has something left. Own provider keys need no credit."""
+    units = {Unit.SPEND} if caller.credentials else MONEY
+    refs = [ref for ref in caller.meters if ref.unit in units and (ref.limit is not None or ref.limit_from_row)]
+    for ref, meter in (await standings(reader, refs, now_s)).items():
+        limit = (meter["limit"] or 0) if ref.limit_from_row else ref.limit
+        if limit is not None and meter["posted"] >= limit:
             return False
     return True

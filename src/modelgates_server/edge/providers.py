@@ -29,7 +29,7 @@ of product-surface 2.5 (-3, -5, -10) are not used."""
 
 async def model_endpoints(context: Context, request: Request, name: str) -> None:
     """The endpoints of one model. A model that the key may not use is as unknown as one that does not exist."""
-    caller = context.directory.identify(credentials(request))
+    caller = await context.directory.identify(credentials(request))
     found = context.catalogue.names.find(unquote(name))
     if found is None or found.model not in usable(context, caller):
         raise UnknownModel(
@@ -42,14 +42,14 @@ async def model_endpoints(context: Context, request: Request, name: str) -> None
 
 async def zero_retention(context: Context, request: Request) -> None:
     """Every endpoint whose operator vouches that it keeps nothing."""
-    caller = context.directory.identify(credentials(request))
+    caller = await context.directory.identify(credentials(request))
     endpoints = [endpoint for endpoint in _usable(context, caller) if endpoint.zdr]
     await request.respond(200, msgspec.json.encode({"data": _told(context, endpoints)}))
 
 
 async def list_providers(context: Context, request: Request) -> None:
     """The configured providers, in the order of the configuration."""
-    context.directory.identify(credentials(request))
+    await context.directory.identify(credentials(request))
     served = (endpoint for endpoints in context.relay.endpoints.values() for endpoint in endpoints)
     rows = {endpoint.provider: offers.provider_data(endpoint) for endpoint in served}
     await request.respond(200, msgspec.json.encode({"data": list(rows.values())}))

@@ -18,7 +18,8 @@ from modelgates_server.clock import Ids
 from modelgates_server.edge import account, health, messages, models, providers
 from modelgates_server.edge.context import Context
 from modelgates_server.edge.exchange import ClientGone, Receive, Request, Scope, Send
-from modelgates_server.edge.faults import render
+from modelgates_server.edge.faults import render, with_code
+from modelgates_server.edge.mount import Mount
 from modelgates_server.errors import Draining, ModelGatesError, NotFound
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,8 @@ ROUTES: Final[dict[str, Route]] = {
     "/v1/messages": Route({"POST": messages.messages}, inference=True),
     "/v1/messages/count_tokens": Route({"POST": messages.count_tokens}),
     "/v1/models": Route({"GET": models.list_models, "HEAD": models.list_models}),
+    "/v1/models/user": Route({"GET": models.list_models}),
+    "/v1/models/count": Route({"GET": models.count_models}),
     "/v1/providers": Route({"GET": providers.list_providers}),
     "/v1/endpoints/zdr": Route({"GET": providers.zero_retention}),
     "/v1/key": Route({"GET": account.key}),
@@ -78,13 +81,15 @@ ROOT_ROUTES: Final[dict[str, Route]] = {
 }
 
 MODEL_PATH: Final = "/v1/models/"
+WRAPPED_MODEL_PATH: Final = "/v1/model/"
 
 
 class Server:
-    """The application. `pages` are further routes by exact path, for people; the composition root adds them."""
+    """The application. `pages` are further routes by exact path, for people; `api` answers where no route does."""
 
-    def __init__(self, context: Context, pages: Mapping[str, Route] | None = None) -> None:
+    def __init__(self, context: Context, pages: Mapping[str, Route] | None = None, api: Mount | None = None) -> None:
         self._context = context
+        self._api = api
         self._ids = Ids(context.clock)
         self._routes = {**_spellings(), **ROOT_ROUTES, **(pages or {})}
 
@@ -93,12 +98,16 @@ class Server:
             return
         context = self._context
         route = self._routes.get(scope["path"]) or self._model_route(scope["path"])
+        api_path = self._api.path(scope["path"]) if route is None and self._api is not None else None
         inference = route is not None and route.inference
         request_id = self._ids.new("gen" if inference else "req")
         request = Request(scope, receive, send, request_id, inference=inference)
         context.metrics.open_requests += 1
         try:
-            await self._dispatch(route, request)
+            if self._api is not None and api_path is not None:
+                await self._api.answer(request, api_path, scope, receive, send)
+            else:
+                await self._dispatch(route, request)
         except ClientGone:
             pass
         except ModelGatesError as error:
@@ -127,13 +136,15 @@ class Server:
         if request.started:
             return
         rendered = render(error, request.id)
-        await request.respond(rendered.status, rendered.body, rendered.headers)
+        body = rendered.body if request.inference else with_code(rendered)
+        await request.respond(rendered.status, body, rendered.headers)
 
     def _model_route(self, path: str) -> Route | None:
         for prefix in PREFIXES:
-            for base in (prefix + MODEL_PATH, prefix + "/v1" + MODEL_PATH):
-                if path.startswith(base) and len(path) > len(base):
-                    return self._of_model(path[len(base) :].removesuffix("/"))
+            for stem, route in ((MODEL_PATH, self._of_model), (WRAPPED_MODEL_PATH, _wrapped)):
+                for base in (prefix + stem, prefix + "/v1" + stem):
+                    if path.startswith(base) and len(path) > len(base):
+                        return route(path[len(base) :].removesuffix("/"))
         return None
 
     def _of_model(self, name: str) -> Route:
@@ -142,6 +153,10 @@ class Server:
         if last == "endpoints" and model and self._context.catalogue.names.find(name) is None:
             return Route({"GET": partial(providers.model_endpoints, name=model)})
         return Route({"GET": partial(models.one_model, name=name)})
+
+
+def _wrapped(name: str) -> Route:
+    return Route({"GET": partial(models.wrapped_model, name=name)})
 
 
 def _spellings() -> dict[str, Route]:

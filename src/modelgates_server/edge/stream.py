@@ -9,6 +9,7 @@ from modelgates_server.dialects.faults import PING, error_event
 from modelgates_server.edge.context import Context
 from modelgates_server.edge.exchange import JSON, Header, Request
 from modelgates_server.edge.faults import money_headers, render
+from modelgates_server.edge.notices import refusal_headers, standing_headers
 from modelgates_server.errors import MoneyRefused
 from modelgates_server.relay.answers import Answer
 
@@ -81,7 +82,7 @@ class Outlet:
             return
         extra: tuple[Header, ...] = ()
         if isinstance(error, MoneyRefused):
-            extra = money_headers(error, self._context.clock.now_s())
+            extra = (*money_headers(error, self._context.clock.now_s()), *refusal_headers(error))
         self._request.finished()
         await self._request.respond(rendered.status, rendered.body, (*rendered.headers, *extra))
 
@@ -98,7 +99,8 @@ class Outlet:
         await self._request.write(b"", more=False)
 
     def _marks(self, answer: Answer) -> list[Header]:
-        marks: list[Header] = []
+        exchange = answer.exchange
+        marks = standing_headers(exchange.hold, exchange.charged_nusd, exchange.own_nusd)
         if answer.exchange.clamped is not None:
             marks.append((b"x-modelgates-max-tokens", b"%d" % answer.exchange.clamped))
         if answer.exchange.endpoint is not None and answer.exchange.endpoint.kind == "sandbox":

@@ -9,41 +9,70 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from modelgates_server.clock import Clock
-from modelgates_server.ledger.units import CHECKPOINT, Correct, Settle, TakeHold, Write
-from modelgates_server.ledger.values import Bill, Hold, HoldRequest, Line, Refusal, Settled, Stale
-from modelgates_server.storage.hot import Row
+from modelgates_server.errors import StoreUnavailable
+from modelgates_server.ledger import owner
+from modelgates_server.ledger.closing import Reassert, Settle
+from modelgates_server.ledger.units import CHECKPOINT, TakeHold, Write, hold_row
+from modelgates_server.ledger.values import Bill, Fenced, Hold, HoldRequest, Line, Refusal, Settled, Stale
+from modelgates_server.storage.hot import NAMED, Row
 from modelgates_server.storage.reader import Reader
-from modelgates_server.storage.writer import Simple, Writer
+from modelgates_server.storage.rows import Unit
+from modelgates_server.storage.writer import NOTED, Simple, Writer
 
 log = logging.getLogger(__name__)
 
-WAKE_S = 0.02
+WAKE_S: Final = 0.02
 """Least pause between two rounds of waking those who wait for open holds: a thousand waiters must not retry per settlement."""
+
+ELSEWHERE_S: Final = 0.25
+"""Other processes' holds are given back unheard: whoever waits for them looks again after this long."""
+
+Receipt = Callable[[Row, Bill], Sequence[Write]]
+"""The rows that record a lost request, from its stored hold and its bill."""
 
 
 class Ledger:
-    """Money and rates for the serving process. `epoch` names this life of the process: its holds carry it."""
+    """Money and rates for the serving process. `epoch` names this life of the process: its holds carry it.
 
-    def __init__(self, writer: Writer, clock: Clock, epoch: int) -> None:
+    `distributed` says that other processes take holds in the same database.
+    """
+
+    def __init__(self, writer: Writer, clock: Clock, epoch: int, *, name: str = "", distributed: bool = False) -> None:
         self._writer = writer
         self._clock = clock
         self._epoch = epoch
+        self._name = name
+        self._distributed = distributed
         self._waiting: list[asyncio.Future[None]] = []
         self._wake_planned = False
+        self._open: dict[str, tuple[Hold, HoldRequest]] = {}
+        self.fenced = False
+
+    @property
+    def epoch(self) -> int:
+        """This life's number."""
+        return self._epoch
+
+    @property
+    def open_holds(self) -> int:
+        """How many holds of this process are not settled in the store."""
+        return len(self._open)
 
     async def hold(self, request: HoldRequest) -> Hold | Refusal | Stale:
         """Reserve in every scope, durably, or say which meter refused. Never waits for other holds: see `released`.
 
         Raises StoreUnavailable. If the awaiting task is cancelled, a hold that was committed all the same is given back.
         """
+        if self.fenced:
+            raise StoreUnavailable
         taking = self._writer.submit(TakeHold(request, self._epoch, self._give_back))
         try:
-            return await taking  # type: ignore[no-any-return]
+            result = await taking
         except asyncio.CancelledError:
             # committed, but cancelled before it could be handed over: the writer does not know that nobody took it
             if (
@@ -54,56 +83,140 @@ class Ledger:
             ):
                 self._give_back(taking.result())
             raise
+        if isinstance(result, Fenced):
+            self.fenced = True  # upkeep renews it within a second
+            raise StoreUnavailable
+        if isinstance(result, Hold):
+            self._open[result.id] = (result, request)
+        return result  # type: ignore[no-any-return]
 
-    def settle(self, hold: Hold, bill: Bill, also: Sequence[Write] = ()) -> asyncio.Future[Settled]:
+    def settle(self, hold: Hold, bill: Bill, also: Sequence[Write] = ()) -> asyncio.Future[Any]:
         """Close a hold at `bill` and run the writes of `also` in the same transaction.
 
-        Enqueued before this returns; the future resolves when it is durable. Settling the same hold twice changes nothing.
+        Enqueued before this returns; the future resolves when it is durable: in the store, or (while that is away) in the journal of
+        this machine. Settling the same hold twice changes nothing.
         """
-        future = self._writer.submit(Settle(hold, bill, also, self._clock.now_s()))
-        future.add_done_callback(lambda settled: self._settled(settled, hold, bill))
+        known = self._open.get(hold.id)
+        row = None if known is None else lambda: hold_row(known[1], self._epoch, hold.lines)
+
+        def told(_settled: object) -> None:
+            self._settled(hold)
+
+        future = self._writer.submit(Settle(hold, bill, also, self._clock.now_s(), row=row, told=told))
+        future.add_done_callback(lambda done: self._done(done, told))
         return future
 
     async def released(self, limit_s: float) -> bool:
-        """Wait until some hold was settled; False when `limit_s` passed first."""
+        """Wait until some hold may have been settled; False when `limit_s` passed first."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
+        patience_s = min(limit_s, ELSEWHERE_S) if self._distributed else limit_s
         with suppress(TimeoutError):
-            async with asyncio.timeout(limit_s):
+            async with asyncio.timeout(patience_s):
                 await waiter
                 return True
-        return False
+        return patience_s < limit_s
 
     def checkpoint(self, progress: Iterable[tuple[str, int]]) -> None:
         """Note how far running streams have come, as nano-USD, in one statement: what is billed if this process dies now."""
         pairs = json.dumps(list(progress))
         unit = Simple(lambda rows: rows.write(CHECKPOINT, {"pairs": pairs}))
-        self._writer.submit(unit).add_done_callback(_noted)
+        self._submit(unit)
 
-    async def sweep(self, reader: Reader, receipt: Callable[[Row, int], Sequence[Write]]) -> int:
+    # This life and others'.
+
+    def renew_lease(self) -> None:
+        """Say that this process lives."""
+        statement, row = owner.renewal(self._epoch, self._clock.now_s())
+        self._submit(Simple(lambda rows: rows.write(statement, row)))
+
+    async def sweep(self, reader: Reader, receipt: Receipt) -> int:
         """Settle the holds of dead owners at the larger of their input cost and their last checkpoint; count them.
 
-        `receipt(hold_row, cost_nusd)` gives the rows that record the lost request, estimated.
+        Several processes may sweep at once: a hold is settled once, and the second is told that it came late.
         """
-        lost = reader.all("SELECT * FROM holds WHERE epoch <> :epoch", {"epoch": self._epoch})
-        pending = []
-        for row in lost:
-            cost_nusd = min(row["amount_nusd"], max(row["floor_nusd"], row["progress_nusd"] or 0))
-            bill = Bill(charged_nusd=cost_nusd, provider=json.loads(row["context"]).get("provider") or "none")
-            pending.append(self.settle(_hold(row), bill, receipt(row, cost_nusd)))
-        for settled in pending:
-            await settled
-        return len(pending)
+        now_s = self._clock.now_s()
+
+        def end(rows: Any) -> None:
+            for statement, row in owner.obituaries(self._epoch, now_s, distributed=self._distributed):
+                rows.write(statement, row)
+
+        await self._writer.submit(Simple(end))
+        swept = 0
+        while found := await owner.orphans(reader, self._epoch, now_s, distributed=self._distributed):
+            pending = [self._writer.submit(self._lost(row, receipt)) for row in found]
+            results = await asyncio.gather(*pending)
+            settled = sum(1 for result in results if isinstance(result, Settled) and not result.late)
+            swept += settled
+            if not settled:
+                break
+        return swept
+
+    async def come_back(self, run: Callable[[Sequence[Unit]], Awaitable[list[Any]]], reader: Reader) -> None:
+        """Take a new epoch and every open hold under it, through `run`; then this process may admit again (design decision 14).
+
+        The store may have lost its newest commits, or this process may have been taken for dead.
+        """
+
+        async def one(unit: Unit) -> Any:
+            return (await run([unit]))[0]
+
+        epoch = await owner.begin(one, reader, self._name, self._clock.now_s())
+        kept = [Reassert(hold, hold_row(request, epoch, hold.lines), epoch) for hold, request in self._open.values()]
+        for start in range(0, len(kept), 256):
+            await run(kept[start : start + 256])
+        log.warning("epoch_taken", extra={"epoch": epoch, "before": self._epoch, "holds": len(kept)})
+        self._epoch = epoch
+        self.fenced = False
+
+    async def rejoin(self, reader: Reader) -> None:
+        """The same for a process that was only stopped: the store is there."""
+
+        async def run(units: Sequence[Unit]) -> list[Any]:
+            return list(await asyncio.gather(*[self._writer.submit(unit) for unit in units]))
+
+        await self.come_back(run, reader)
+
+    async def replay(self, records: Sequence[Row]) -> int:
+        """Book what the journal of a dead process says, each exactly once; gives how many were not in the store yet."""
+        reasserts, settles = [], []
+        for record in records:
+            hold = _hold(record["row"])
+            uncertain = tuple((slug, amount) for slug, amount in record["bill"].pop("uncertain", ()))
+            bill = Bill(uncertain=uncertain, **record["bill"])
+            also = [(NAMED[name], row) for name, row in record["also"]]
+            reasserts.append(Reassert(hold, record["row"], self._epoch))
+            settles.append(Settle(hold, bill, also, record["now_s"]))
+        await asyncio.gather(*map(self._writer.submit, reasserts))
+        settled = await asyncio.gather(*map(self._writer.submit, settles))
+        return sum(not one.late for one in settled)
+
+    def farewell(self) -> None:
+        """This process ends in order."""
+        statement, row = owner.farewell(self._epoch, self._clock.now_s())
+        self._submit(Simple(lambda rows: rows.write(statement, row)))
+
+    def _lost(self, row: Row, receipt: Receipt) -> Settle:
+        bill = _bill_of_lost(row)
+        return Settle(_hold(row), bill, receipt(row, bill), self._clock.now_s(), corrects=False)
 
     def _give_back(self, hold: Hold) -> None:
         self.settle(hold, Bill())
 
-    def _settled(self, settled: asyncio.Future[Settled], hold: Hold, bill: Bill) -> None:
-        if not settled.cancelled():
-            if (error := settled.exception()) is not None:
-                log.error("settlement_refused", extra={"reason": str(error)})
-            elif settled.result().late:
-                self._writer.submit(Correct(hold, bill, self._clock.now_s())).add_done_callback(_noted)
+    def _submit(self, unit: Simple) -> None:
+        with suppress(StoreUnavailable):
+            self._writer.submit(unit).add_done_callback(_noted)
+
+    def _done(self, done: asyncio.Future[Any], told: Callable[[object], None]) -> None:
+        if done.cancelled():
+            return
+        if (error := done.exception()) is not None:
+            log.error("settlement_refused", extra={"reason": str(error)})
+        elif done.result() is not NOTED:
+            told(done.result())
+
+    def _settled(self, hold: Hold) -> None:
+        self._open.pop(hold.id, None)
         if self._waiting and not self._wake_planned:
             self._wake_planned = True
             asyncio.get_running_loop().call_later(WAKE_S, self._wake)
@@ -114,6 +227,20 @@ class Ledger:
         for waiter in waiting:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def _bill_of_lost(row: Row) -> Bill:
+    """The larger of what the input costs and the last checkpoint.
+
+    A checkpoint below zero says that an own key served, and so does `byok` of the context, which is what the input costs there, for
+    a hold that has no checkpoint yet: neither moves credit.
+    """
+    context, progress = json.loads(row["context"]), row["progress_nusd"]
+    provider = context.get("provider") or "none"
+    own_nusd = context.get("byok") or 0 if progress is None else max(0, -progress)
+    if own_nusd:
+        return Bill(byok_nusd=own_nusd, provider=provider)
+    return Bill(min(row["amount_nusd"], max(row["floor_nusd"], progress or 0)), provider=provider)
 
 
 def _hold(row: Row) -> Hold:

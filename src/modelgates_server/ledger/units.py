@@ -11,29 +11,48 @@ from typing import Any
 
 import msgspec
 
-from modelgates_server.ledger.values import Bill, Hold, HoldRequest, Line, Refusal, Settled, Stale
+from modelgates_server.ledger.room import rooms
+from modelgates_server.ledger.values import Fenced, Hold, HoldRequest, Line, Refusal, Stale
 from modelgates_server.limits import MONEY, MeterRef, Unit
 from modelgates_server.storage import schema
-from modelgates_server.storage.hot import Lockable, Row, Statement, insert
-from modelgates_server.storage.writer import Rows
+from modelgates_server.storage.hot import Lockable, Row, Statement, Text, insert
+from modelgates_server.storage.rows import Rows
+from modelgates_server.storage.writer import Plain
 
-POLICY = Lockable(schema.policy)
+POLICY = Lockable(schema.policy, lock="SHARE")
+PROCESSES = Lockable(schema.processes, lock="SHARE")
 METERS = Lockable(schema.meters, changes=("limit", "posted", "held", "closed"))
-HOLDS = Lockable(schema.holds, reads=("id",))
-GENERATIONS = Lockable(schema.generations, changes=("cost_nusd", "upstream_cost_nusd", "estimated", "outcome"))
-TABLES = (POLICY, METERS, HOLDS, GENERATIONS)
+HOLDS = Lockable(schema.holds, reads=("id",), lock="UPDATE")
+GENERATIONS = Lockable(
+    schema.generations,
+    changes=("cost_nusd", "upstream_cost_nusd", "byok_cost_nusd", "estimated", "outcome"),
+    reads=(
+        "id", "outcome", "created_at_ms", "key_hash", "model", "provider", "organization_id",
+        "cost_nusd", "upstream_cost_nusd", "byok_cost_nusd", "estimated",
+    ),
+)  # fmt: skip
+TABLES = (POLICY, PROCESSES, METERS, HOLDS, GENERATIONS)
+"""In the order in which every process locks them."""
 
 ADD_ENTRY = insert(schema.entries)
-CHECKPOINT = (
-    "UPDATE holds SET progress_nusd = pair.value ->> 1 FROM json_each(:pairs) AS pair WHERE holds.id = pair.value ->> 0"
+CHECKPOINT = Text(
+    "checkpoint",
+    "UPDATE holds SET progress_nusd = pair.value ->> 1 FROM json_each(:pairs) AS pair WHERE holds.id = pair.value ->> 0",
+    "UPDATE holds SET progress_nusd = CAST(pair.value ->> 1 AS BIGINT)"
+    " FROM json_array_elements(CAST(:pairs AS json)) AS pair(value) WHERE holds.id = pair.value ->> 0",
+)
+OWN = Text("own a hold", "UPDATE holds SET epoch = :epoch WHERE id = :id")
+
+CORRECT_HOUR = Text(
+    "correct an hour",
+    """
+    UPDATE activity_hours SET cost_nusd = cost_nusd + :change, byok_cost_nusd = byok_cost_nusd + :byok_change
+    WHERE hour_s = :hour_s AND organization_id = :organization_id AND key_hash = :key_hash AND model = :model
+        AND provider = :provider
+    """,
 )
 
-_CORRECT_HOUR = """
-    UPDATE activity_hours SET cost_nusd = cost_nusd + :change
-    WHERE hour_s = :hour_s AND key_hash = :key_hash AND model = :model AND provider = :provider
-"""
-
-Write = tuple[Statement | str, Row]
+Write = tuple[Statement | Text | str, Row]
 """A statement and the row to run it with, opaque to the ledger: it commits together with the settlement."""
 
 
@@ -52,10 +71,8 @@ UNCERTAIN = "operator:uncertain"
 GRANTS = "operator:grants"
 
 
-class TakeHold:
-    """Reserve on every meter, or on none. Gives a Hold, a Refusal or Stale."""
-
-    keep = False
+class TakeHold(Plain):
+    """Reserve on every meter, or on none. Gives a Hold, a Refusal, Stale or Fenced."""
 
     def __init__(self, request: HoldRequest, epoch: int, release: Callable[[Hold], None]) -> None:
         self._request = request
@@ -72,10 +89,19 @@ class TakeHold:
         }  # by `limits.Unit`
 
     def needs(self) -> Mapping[str, Iterable[Any]]:
-        return {"policy": (1,), "meters": self._ids}
+        return {"policy": (1,), "processes": (self._epoch,), "meters": self._ids}
 
-    def decide(self, rows: Rows) -> Hold | Refusal | Stale:
+    def seed(self, table: str, key: Any) -> Row | None:
+        if table != "meters" or key not in self._ids:
+            return None
         request = self._request
+        return new_meter(request.meters[self._ids.index(key)], key, request.organization_id, request.now_s)
+
+    def decide(self, rows: Rows) -> Hold | Refusal | Stale | Fenced:
+        request = self._request
+        owner = rows.get("processes", self._epoch)
+        if owner is not None and owner["ended_at_s"] is not None:
+            return Fenced()
         version = rows.get("policy", 1)
         if version is None or version["version"] != request.policy_version:
             return Stale()
@@ -94,6 +120,8 @@ class TakeHold:
         if isinstance(result, Hold):
             self._release(result)
 
+    unsure = abandoned
+
     def _meter(self, rows: Rows, ref: MeterRef, row_id: str) -> Row:
         row = rows.get("meters", row_id) or new_meter(ref, row_id, self._request.organization_id, self._request.now_s)
         if not ref.limit_from_row:
@@ -111,21 +139,23 @@ class TakeHold:
                 row["held"] += asked
                 lines.append(Line(row["id"], row["unit"], asked))
             rows.save("meters", row)
-        rows.save(
-            "holds",
-            {
-                "id": request.id,
-                "organization_id": request.organization_id,
-                "epoch": self._epoch,
-                "created_at_s": int(request.now_s),
-                "amount_nusd": request.amount_nusd,
-                "floor_nusd": min(request.floor_nusd, request.amount_nusd),
-                "progress_nusd": None,
-                "lines": msgspec.json.encode(lines).decode(),
-                "context": request.context,
-            },
-        )
-        return Hold(request.id, request.organization_id, request.amount_nusd, tuple(lines))
+        rows.save("holds", hold_row(request, self._epoch, lines))
+        return Hold(request.id, request.organization_id, request.amount_nusd, tuple(lines), *rooms(found))
+
+
+def hold_row(request: HoldRequest, epoch: int, lines: Sequence[Line]) -> Row:
+    """A hold as it is stored."""
+    return {
+        "id": request.id,
+        "organization_id": request.organization_id,
+        "epoch": epoch,
+        "created_at_s": int(request.now_s),
+        "amount_nusd": request.amount_nusd,
+        "floor_nusd": min(request.floor_nusd, request.amount_nusd),
+        "progress_nusd": None,
+        "lines": msgspec.json.encode(lines).decode(),
+        "context": request.context,
+    }
 
 
 def new_meter(ref: MeterRef, row_id: str, organization_id: str, now_s: float) -> Row:
@@ -150,14 +180,16 @@ def new_meter(ref: MeterRef, row_id: str, organization_id: str, now_s: float) ->
 def first_refusal(asked: Sequence[tuple[Row, int]]) -> tuple[int, Refusal] | None:
     """The first meter, in the caller's order, that cannot take what is asked of it, with its place. Pure.
 
-    A token meter with an empty window admits any request, however large: otherwise a prompt above the limit could never run.
+    A token meter with an empty window admits any request, however large: otherwise a prompt above the limit could never run. Of a
+    meter that nothing is asked of, nothing can be refused: a request on own provider keys needs no credit.
     """
     for index, (row, amount) in enumerate(asked):
         limit, taken = row["limit"], row["posted"] + row["held"]
-        if limit is None or taken + amount <= limit or (row["unit"] == Unit.TOKENS and not taken):
+        if limit is None or not amount or taken + amount <= limit or (row["unit"] == Unit.TOKENS and not taken):
             continue
         kin = MONEY if row["unit"] in MONEY else {row["unit"]}
-        peers = [peer for peer, _ in asked if peer["unit"] in kin and peer["limit"] is not None]
+        peers = [peer for peer, asking in asked if peer["unit"] in kin and peer["limit"] is not None and asking]
+        spend = [peer for peer in peers if peer["unit"] == Unit.SPEND]
         return index, Refusal(
             scope=row["scope"],
             scope_id=row["scope_id"],
@@ -166,113 +198,9 @@ def first_refusal(asked: Sequence[tuple[Row, int]]) -> tuple[int, Refusal] | Non
             available=max(0, min(peer["limit"] - peer["posted"] - peer["held"] for peer in peers)),
             unheld=max(0, min(peer["limit"] - peer["posted"] for peer in peers)),
             resets_at_s=row["ends_at_s"],
+            spend_available=max(0, min(peer["limit"] - peer["posted"] - peer["held"] for peer in spend))
+            if spend
+            else None,
+            left=max(0, limit - taken),
         )
     return None
-
-
-class _Closing:
-    """What closing a hold and correcting one that was closed have in common."""
-
-    keep = True
-
-    def __init__(self, hold: Hold, bill: Bill, now_s: float) -> None:
-        self._hold = hold
-        self._bill = bill
-        self._now_s = int(now_s)
-
-    def abandoned(self, result: Any) -> None:
-        """It is settled: nobody needs to be told."""
-
-    def _book(self, rows: Rows, kind: str, debit: str, credit: str, amount_nusd: int) -> None:
-        if amount_nusd < 0:
-            debit, credit, amount_nusd = credit, debit, -amount_nusd
-        if amount_nusd == 0:
-            return
-        rows.write(
-            ADD_ENTRY,
-            {
-                "organization_id": self._hold.organization_id,
-                "created_at_s": self._now_s,
-                "kind": kind,
-                "debit": debit,
-                "credit": credit,
-                "amount_nusd": amount_nusd,
-                "generation_id": self._hold.id,
-                "note": None,
-                "author": None,
-            },
-        )
-
-
-class Settle(_Closing):
-    """Close a hold with what the request cost, write its receipt, book the entries. Exactly once, by id.
-
-    Gives Settled, with `late` when somebody else closed the hold before: then nothing is changed, and `Correct` is due.
-    """
-
-    def __init__(self, hold: Hold, bill: Bill, also: Sequence[Write], now_s: float) -> None:
-        super().__init__(hold, bill, now_s)
-        self._also = also
-
-    def needs(self) -> Mapping[str, Iterable[Any]]:
-        return {"holds": (self._hold.id,), "meters": [line.meter_id for line in self._hold.lines]}
-
-    def decide(self, rows: Rows) -> Settled:
-        hold = self._hold
-        if rows.get("holds", hold.id) is None:
-            return Settled(0, 0, late=True)
-        meters = [rows.get("meters", line.meter_id) for line in hold.lines]
-        for line, row in zip(hold.lines, meters, strict=True):
-            if row is None or row["held"] < line.held:
-                raise AssertionError(f"meter {line.meter_id} does not carry the hold {hold.id}")
-        charged, overrun = hold.split(self._bill.charged_nusd)
-        overrun += self._bill.operator_nusd
-        posted = {"nusd": charged, "spend": charged + self._bill.byok_nusd, "tokens": self._bill.tokens, "parallel": 0}
-        for line, row in zip(hold.lines, filter(None, meters), strict=True):
-            row["held"] -= line.held
-            row["posted"] += posted[line.unit]
-            rows.save("meters", row)
-        rows.delete("holds", hold.id)
-        self._book(rows, "charge", customer(hold.organization_id), provider(self._bill.provider), charged)
-        self._book(rows, "overrun", OPERATOR_LOSS, provider(self._bill.provider), overrun)
-        for slug, amount_nusd in self._bill.uncertain:
-            self._book(rows, "uncertain", UNCERTAIN, provider(slug), amount_nusd)
-        for statement, row in self._also:
-            rows.write(statement, row)
-        return Settled(charged, overrun)
-
-
-class Correct(_Closing):
-    """A sweeper settled the hold as an estimate: make it the truth by one adjustment, within what the budgets have left."""
-
-    def needs(self) -> Mapping[str, Iterable[Any]]:
-        return {"generations": (self._hold.id,), "meters": [line.meter_id for line in self._hold.lines]}
-
-    def decide(self, rows: Rows) -> Settled:
-        generation = rows.get("generations", self._hold.id)
-        if generation is None or not generation["estimated"]:
-            return Settled(0, 0, late=True)
-        difference = self._hold.split(self._bill.charged_nusd)[0] - generation["cost_nusd"]
-        meters = [rows.get("meters", line.meter_id) for line in self._hold.lines if line.unit == Unit.NUSD]
-        left = [row["limit"] - row["posted"] - row["held"] for row in meters if row and row["limit"] is not None]
-        charged = min([difference, *(max(0, amount) for amount in left)])
-        for row in filter(None, meters):
-            row["posted"] += charged
-            rows.save("meters", row)
-        self._book(rows, "adjustment", customer(self._hold.organization_id), provider(self._bill.provider), charged)
-        self._book(rows, "overrun", OPERATOR_LOSS, provider(self._bill.provider), difference - charged)
-        rows.write(
-            _CORRECT_HOUR,
-            {
-                "change": charged,
-                "hour_s": generation["created_at_ms"] // 3_600_000 * 3600,
-                "key_hash": generation["key_hash"],
-                "model": generation["model"],
-                "provider": generation["provider"] or "",
-            },
-        )
-        generation["cost_nusd"] += charged
-        generation["upstream_cost_nusd"] = self._bill.charged_nusd + self._bill.operator_nusd
-        generation["estimated"] = 0
-        rows.save("generations", generation)
-        return Settled(charged, difference - charged, late=True)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from modelgates_server.ledger.room import Room
 from modelgates_server.limits import MeterRef, Scope, Unit
 
 
@@ -38,12 +39,18 @@ class HoldRequest(msgspec.Struct, frozen=True):
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """Money reserved in every scope that the request touches."""
+    """Money reserved in every scope that the request touches.
+
+    `tightest` is the limit in USD that leaves least, `fullest` the budget of which most is used; None where there is none, and in a
+    hold that was read back from its row.
+    """
 
     id: str
     organization_id: str
     amount_nusd: int
     lines: tuple[Line, ...]
+    tightest: Room | None = None
+    fullest: Room | None = None
 
     def split(self, cost_nusd: int) -> tuple[int, int]:
         """What the budgets pay of a cost, and what is left to the operator because the bound was broken."""
@@ -69,10 +76,11 @@ class Bill(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """A meter that does not admit the request.
+    """A meter that does not admit the request, and what is `left` on it.
 
-    `available` is what is left on the tightest meter of that unit now; `unheld` is what would be left if every open hold were
-    released without charge. Both are never negative, in the meter's unit. `label` is that of the meter's reference.
+    `available` is what is left now on the tightest meter of that unit, among those that something is asked of; `unheld` is what would
+    be left if every open hold were released without charge. Both are never negative, in the meter's unit. `label` is that of the
+    meter's reference. `spend_available` is what meters of spend alone leave, None without one: all that limits own provider keys.
     """
 
     scope: Scope
@@ -83,10 +91,16 @@ class Refusal(msgspec.Struct, frozen=True):
     unheld: int
     resets_at_s: int | None
     label: str = ""
+    spend_available: int | None = None
+    left: int = 0
 
 
 class Stale(msgspec.Struct, frozen=True):
     """The caller's policy changed since it was read: read it again."""
+
+
+class Fenced(msgspec.Struct, frozen=True):
+    """This process was taken for dead, and its holds were settled for it: it must take a new epoch before it admits more."""
 
 
 class Settled(msgspec.Struct, frozen=True):

@@ -1,4 +1,8 @@
-"""What every change has in common: one transaction, one audit row in a chain, and a policy version that rises."""
+"""What every change has in common: one transaction, one audit row in a chain, and a policy version that rises.
+
+Changes come one after the other: on SQLite a transaction holds the write lock from its beginning, on PostgreSQL it begins by locking
+the policy's row. Everybody locks in one order, so that nobody waits in a circle: policy, meters by id, holds.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 
 from modelgates_server.storage import chain, schema
 from modelgates_server.storage.engine import transaction
+from modelgates_server.storage.portable import upsert
 
 AUDIT_HEAD = "audit_head"
 """The digest of the newest audit row stands in `meta` too: cutting rows off the end does not go unseen."""
@@ -33,7 +37,11 @@ class Note:
 def change(engine: sa.Engine, now_s: float) -> Iterator[Change]:
     """One change, all or nothing. Raises StoreUnavailable; an error inside undoes everything."""
     with transaction(engine) as connection:
+        connection.execute(_TURN)
         yield Change(connection, int(now_s))
+
+
+_TURN = sa.select(schema.policy.c.version).with_for_update()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,7 @@ class Change:
     def note(self, note: Note) -> None:
         """Add the audit row."""
         known = schema.meta.c.value
-        query = sa.select(known).where(schema.meta.c.key == AUDIT_HEAD)
+        query = sa.select(known).where(schema.meta.c.key == AUDIT_HEAD).with_for_update()
         previous = self.connection.execute(query).scalar_one_or_none() or chain.START
         row = {
             "organization_id": note.organization_id,
@@ -59,9 +67,15 @@ class Change:
         }
         row["digest"] = chain.link(previous, row)
         self.connection.execute(sa.insert(schema.audit).values(row))
-        head = sqlite.insert(schema.meta).values(key=AUDIT_HEAD, value=row["digest"])
+        head = upsert(self.connection, schema.meta).values(key=AUDIT_HEAD, value=row["digest"])
         self.connection.execute(head.on_conflict_do_update(index_elements=["key"], set_={"value": head.excluded.value}))
 
     def bump_policy(self) -> None:
         """Make every process read its callers again: whatever it remembers is no longer the policy."""
         self.connection.execute(sa.update(schema.policy).values(version=schema.policy.c.version + 1))
+
+    def lock_meters(self, *which: sa.ColumnElement[bool]) -> list[str]:
+        """Lock meters before several of them are changed at once, in the order in which everybody does; gives their ids."""
+        meters = schema.meters
+        locked = sa.select(meters.c.id).where(*which).order_by(meters.c.id).with_for_update()
+        return list(self.connection.execute(locked).scalars())

@@ -6,45 +6,64 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from modelgates_server.accounts.values import KeyClass
 from modelgates_server.errors import BadRequest
 from modelgates_server.limits import MeterRef, Scope, Unit, Window
-from modelgates_server.management.keys import KeyRow
+from modelgates_server.management.key_values import KeyRow
 from modelgates_server.storage import schema
 from modelgates_server.storage.engine import reading
+
+_PERIODS: Final = {
+    "day": (Window.DAY, schema.activity_hours.c.cost_nusd),
+    "week": (Window.WEEK, schema.activity_hours.c.cost_nusd),
+    "month": (Window.MONTH, schema.activity_hours.c.cost_nusd),
+    "byok_life": (Window.LIFE, schema.activity_hours.c.byok_cost_nusd),
+    "byok_day": (Window.DAY, schema.activity_hours.c.byok_cost_nusd),
+    "byok_week": (Window.WEEK, schema.activity_hours.c.byok_cost_nusd),
+    "byok_month": (Window.MONTH, schema.activity_hours.c.byok_cost_nusd),
+}
+"""The sums of a key's hours, by the beginning of their names in `KeyUse`; its life's own use stands on a meter."""
 
 _RFC3339_UTC = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|\+00:00)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class KeyUse:
-    """Nano-USD: what a key used in its life, today, this week and this month (UTC), and in the window of its limit."""
+    """Nano-USD: what a key used in its life, today, this week and this month (UTC), and in the window of its limit.
+
+    `byok_…` is what its organisation's own provider accounts were asked. `last_used_ms` is Unix milliseconds, None for never.
+    """
 
     life_nusd: int = 0
     day_nusd: int = 0
     week_nusd: int = 0
     month_nusd: int = 0
+    byok_life_nusd: int = 0
+    byok_day_nusd: int = 0
+    byok_week_nusd: int = 0
+    byok_month_nusd: int = 0
     limited_nusd: int = 0
+    last_used_ms: int | None = None
 
 
 def keys_use(engine: sa.Engine, rows: Sequence[KeyRow], now_s: float) -> dict[str, KeyUse]:
-    """Give what each key used, by hash, in two queries for any number of keys."""
+    """Give what each key used, by hash, in a few queries for any number of keys."""
     life = {row.hash: MeterRef(Scope.KEY, row.hash, Unit.NUSD, Window.LIFE).row_id(now_s) for row in rows}
     limited = {row.hash: row.limit_meter.row_id(now_s) for row in rows}
     with reading(engine) as connection:
         posted = _posted(connection, {*life.values(), *limited.values()})
-        windows = {row.key_hash: row for row in connection.execute(_windows(rows, now_s))}
+        sums = {row["key_hash"]: row for row in connection.execute(_sums(rows, now_s)).mappings()}
+        last = {row.hash: row.last_ms for row in connection.execute(_last(rows))}
     return {
         row.hash: KeyUse(
             life_nusd=posted.get(life[row.hash], 0),
             limited_nusd=posted.get(limited[row.hash], 0),
-            day_nusd=windows[row.hash].day if row.hash in windows else 0,
-            week_nusd=windows[row.hash].week if row.hash in windows else 0,
-            month_nusd=windows[row.hash].month if row.hash in windows else 0,
+            last_used_ms=last.get(row.hash),
+            **{f"{name}_nusd": sums[row.hash][name] if row.hash in sums else 0 for name in _PERIODS},
         )
         for row in rows
     }
@@ -65,23 +84,26 @@ def key_data(row: KeyRow, use: KeyUse) -> dict[str, Any]:
         "limit_nusd": row.limit_nusd,
         "limit_remaining_nusd": remaining,
         "limit_reset": row.limit_reset,
-        "include_byok_in_limit": False,
+        "include_byok_in_limit": row.include_byok_in_limit,
         "usage_nusd": use.life_nusd,
         "usage_daily_nusd": use.day_nusd,
         "usage_weekly_nusd": use.week_nusd,
         "usage_monthly_nusd": use.month_nusd,
-        "byok_usage": 0,
-        "byok_usage_daily": 0,
-        "byok_usage_weekly": 0,
-        "byok_usage_monthly": 0,
+        "byok_usage_nusd": use.byok_life_nusd,
+        "byok_usage_daily_nusd": use.byok_day_nusd,
+        "byok_usage_weekly_nusd": use.byok_week_nusd,
+        "byok_usage_monthly_nusd": use.byok_month_nusd,
         "requests_per_minute": row.requests_per_minute,
         "tokens_per_minute": row.tokens_per_minute,
+        "parallel_max": row.parallel_max,
         "allowed_models": row.allowed_models,
         "is_management_key": management,
+        "last_used_at": None if use.last_used_ms is None else rfc3339(use.last_used_ms / 1000),
         "created_at": rfc3339(row.created_at_s),
         "updated_at": rfc3339(row.updated_at_s),
         "expires_at": None if row.expires_at_s is None else rfc3339(row.expires_at_s),
         "creator_user_id": row.member_id,
+        "external_user": None,  # keys of other systems' users do not exist here; clients expect the member
         "organization_id": row.organization_id,
         "workspace_id": row.workspace_id,
     }
@@ -114,12 +136,19 @@ def _posted(connection: sa.Connection, ids: Iterable[str]) -> Mapping[str, int]:
     return {row.id: row.posted for row in found}
 
 
-def _windows(rows: Sequence[KeyRow], now_s: float) -> sa.Select[Any]:
+def _sums(rows: Sequence[KeyRow], now_s: float) -> sa.Select[Any]:
+    """What each key used in each period: of its own credit, and of its organisation's provider accounts."""
     hours = schema.activity_hours.c
-    starts = {window: window.bounds_s(now_s)[0] for window in (Window.DAY, Window.WEEK, Window.MONTH)}
     sums = [
-        sa.func.coalesce(sa.func.sum(hours.cost_nusd).filter(hours.hour_s >= starts_at_s), 0).label(str(window))
-        for window, starts_at_s in starts.items()
+        sa.func.coalesce(sa.func.sum(cost).filter(hours.hour_s >= window.bounds_s(now_s)[0]), 0).label(name)
+        for name, (window, cost) in _PERIODS.items()
     ]
-    mine = (hours.key_hash.in_([row.hash for row in rows]), hours.hour_s >= min(starts.values()))
-    return sa.select(hours.key_hash, *sums).where(*mine).group_by(hours.key_hash)
+    mine = hours.key_hash.in_([row.hash for row in rows])
+    return sa.select(hours.key_hash, *sums).where(mine).group_by(hours.key_hash)
+
+
+def _last(rows: Sequence[KeyRow]) -> sa.Select[Any]:
+    """When each key was used last: the end of its stretch of an index, whatever is in it."""
+    known, receipts = schema.api_keys.c, schema.generations.c
+    last = sa.select(sa.func.max(receipts.created_at_ms)).where(receipts.key_hash == known.hash).scalar_subquery()
+    return sa.select(known.hash, last.label("last_ms")).where(known.hash.in_([row.hash for row in rows]))

@@ -1,22 +1,51 @@
-"""Workspaces: found, and given the provider preferences that all their keys share."""
+"""Workspaces: places for keys, each with people, budgets, guardrails and provider preferences of its own.
+
+The oldest of an organisation is its default: it always exists, and everybody is a member of it.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Final
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import sqlalchemy as sa
 
+from modelgates_server.clock import new_id
 from modelgates_server.errors import BadRequest, NotFound
-from modelgates_server.management.change import Note, change
+from modelgates_server.limits import Scope
+from modelgates_server.management.change import Change, Note, change
+from modelgates_server.management.members import MemberRow, member_in
+from modelgates_server.management.paging import Page, page
+from modelgates_server.privacy import visible
 from modelgates_server.storage import schema
 from modelgates_server.storage.engine import reading
+from modelgates_server.storage.portable import upsert
 
 ROUTING_BYTES_MAX: Final = 16 * 1024
 """It is kept in memory for every live key, and no list of providers needs more."""
 
+NAME_CHARACTERS_MAX: Final = 100
+SLUG_CHARACTERS_MAX: Final = 50
+DESCRIPTION_CHARACTERS_MAX: Final = 1_000
+SETTINGS_BYTES_MAX: Final = 16 * 1024
+
 _SPACES = schema.workspaces
+_PLACES = schema.workspace_members
+_SLUG: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class NewWorkspace:
+    """What is asked for. Without a slug it is made of the name; `settings` is what the API keeps about a workspace besides."""
+
+    name: str
+    slug: str | None = None
+    description: str | None = None
+    routing: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,28 +57,183 @@ class WorkspaceRow:
     slug: str
     name: str
     routing: str | None
+    description: str | None
+    settings: Mapping[str, Any]
+    created_at_s: int
+    updated_at_s: int | None
 
 
-def find_workspace(engine: sa.Engine, slug: str | None = None) -> WorkspaceRow:
-    """Find a workspace by its slug or id; without one, the default: the oldest. Raises NotFound."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A member's place in a workspace, since when."""
+
+    workspace_id: str
+    member: MemberRow
+    created_at_s: int
+
+
+def create_workspace(
+    engine: sa.Engine, organization_id: str, wanted: NewWorkspace, actor: str, now_s: float
+) -> WorkspaceRow:
+    """Make a workspace. Raises BadRequest for a name or slug that cannot be, or that another live one has."""
+    with change(engine, now_s) as changing:
+        row = add_workspace(changing, organization_id, wanted)
+        changing.note(Note(organization_id, actor, "workspace.create", row.id, {"slug": row.slug, "name": row.name}))
+        return row
+
+
+def add_workspace(changing: Change, organization_id: str, wanted: NewWorkspace) -> WorkspaceRow:
+    """Make a workspace as part of a larger change."""
+    name = _name(wanted.name)
+    slug = _slug(wanted.slug if wanted.slug is not None else slug_of(name))
+    _refuse_taken(changing.connection, organization_id, slug)
+    first = changing.connection.execute(_live(organization_id)).mappings().first()
+    row: dict[str, Any] = {
+        "id": new_id("ws", changing.now_s),
+        "organization_id": organization_id,
+        "slug": slug,
+        "name": name,
+        # the default one is told by its age, so it must be the oldest beyond doubt
+        "created_at_s": changing.now_s if first is None else max(changing.now_s, first["created_at_s"] + 1),
+        "routing": stored_routing(wanted.routing),
+        "description": _description(wanted.description),
+        "settings": _settings(wanted.settings),
+        "updated_at_s": changing.now_s,
+        "deleted_at_s": None,
+    }
+    changing.connection.execute(sa.insert(_SPACES).values(row))
+    return workspace_in(changing.connection, organization_id, row["id"])
+
+
+def list_workspaces(
+    engine: sa.Engine, organization_id: str, offset: int = 0, limit: int | None = None
+) -> Page[WorkspaceRow]:
+    """Give the organisation's workspaces, oldest first: the first is the default one."""
     with reading(engine) as connection:
-        return _found(connection, slug)
+        return page(connection, _live(organization_id), _row, offset, limit)
+
+
+def find_workspace(engine: sa.Engine, organization_id: str, selector: str | None = None) -> WorkspaceRow:
+    """Find a workspace by its id or slug; without one, the default. Raises NotFound."""
+    with reading(engine) as connection:
+        return workspace_in(connection, organization_id, selector)
+
+
+def update_workspace(
+    engine: sa.Engine, organization_id: str, selector: str, changes: Mapping[str, Any], actor: str, now_s: float
+) -> WorkspaceRow:
+    """Change what is named in `changes`: name, slug, description, routing (JSON or None) and settings, which are merged.
+
+    Raises BadRequest, NotFound.
+    """
+    with change(engine, now_s) as changing:
+        return _update(changing, workspace_in(changing.connection, organization_id, selector), changes, "update", actor)
 
 
 def set_workspace_routing(
-    engine: sa.Engine, workspace_id: str, routing: str | None, actor: str, now_s: float
+    engine: sa.Engine, organization_id: str, selector: str, routing: str | None, actor: str, now_s: float
 ) -> WorkspaceRow:
     """Set or (with None) take back the provider preferences of all keys of a workspace. Raises BadRequest, NotFound.
 
     Once this returns, no request is planned by the old ones for longer than the policy poll takes (design decision 14).
     """
-    stored = stored_routing(routing)
     with change(engine, now_s) as changing:
-        row = _found(changing.connection, workspace_id)
-        changing.connection.execute(sa.update(_SPACES).where(_SPACES.c.id == row.id).values(routing=stored))
+        row = workspace_in(changing.connection, organization_id, selector)
+        return _update(changing, row, {"routing": routing}, "routing", actor)
+
+
+def delete_workspace(engine: sa.Engine, organization_id: str, selector: str, actor: str, now_s: float) -> None:
+    """Delete a workspace, its guardrails, budgets, provider credentials and preferences; what was used stays in the books.
+
+    Raises BadRequest for the default one, and while keys or assigned guardrails are in it; NotFound.
+    """
+    with change(engine, now_s) as changing:
+        row = workspace_in(changing.connection, organization_id, selector)
+        if row.id == workspace_in(changing.connection, organization_id, None).id:
+            raise BadRequest("the default workspace cannot be deleted")
+        _refuse_used(changing.connection, row.id)
         changing.bump_policy()
-        changing.note(Note(row.organization_id, actor, "workspace.routing", row.id, {"routing": stored}))
-        return _found(changing.connection, row.id)
+        _clear(changing.connection, row.id)
+        changing.connection.execute(
+            sa.update(_SPACES).where(_SPACES.c.id == row.id).values(deleted_at_s=changing.now_s)
+        )
+        changing.note(Note(organization_id, actor, "workspace.delete", row.id, {"slug": row.slug}))
+
+
+def list_places(
+    engine: sa.Engine, organization_id: str, selector: str, offset: int = 0, limit: int | None = None
+) -> Page[Place]:
+    """Give the members of a workspace, the first to join first; of the default one, everybody. Raises NotFound."""
+    members = schema.members.c
+    with reading(engine) as connection:
+        row = workspace_in(connection, organization_id, selector)
+        everybody = row.id == workspace_in(connection, organization_id, None).id
+        joined = members.created_at_s if everybody else _PLACES.c.created_at_s
+        query = sa.select(schema.members, joined.label("joined_at_s")).where(
+            members.organization_id == organization_id, members.removed_at_s.is_(None)
+        )
+        if not everybody:
+            query = query.join(_PLACES, _PLACES.c.member_id == members.id).where(_PLACES.c.workspace_id == row.id)
+        return page(connection, query.order_by(joined, members.id), lambda found: _place(row.id, found), offset, limit)
+
+
+def add_places(
+    engine: sa.Engine, organization_id: str, selector: str, member_ids: Sequence[str], actor: str, now_s: float
+) -> list[Place]:
+    """Make members of the organisation members of a workspace; all of them or none. Raises NotFound."""
+    with change(engine, now_s) as changing:
+        row = workspace_in(changing.connection, organization_id, selector)
+        members = [member_in(changing.connection, organization_id, one) for one in dict.fromkeys(member_ids)]
+        join(changing, organization_id, row.id, [member.id for member in members])
+        changing.note(
+            Note(organization_id, actor, "workspace.members.add", row.id, {"members": [m.id for m in members]})
+        )
+        return [Place(row.id, member, changing.now_s) for member in members]
+
+
+def remove_places(
+    engine: sa.Engine, organization_id: str, selector: str, member_ids: Sequence[str], actor: str, now_s: float
+) -> int:
+    """Take members out of a workspace; count those that were in it.
+
+    Raises BadRequest for the default one and while a member has keys there (product-surface 2.8), NotFound.
+    """
+    with change(engine, now_s) as changing:
+        row = workspace_in(changing.connection, organization_id, selector)
+        if row.id == workspace_in(changing.connection, organization_id, None).id:
+            raise BadRequest(
+                "everybody is a member of the default workspace", remedy="remove them from the organization"
+            )
+        wanted = [member_in(changing.connection, organization_id, one).id for one in dict.fromkeys(member_ids)]
+        _refuse_owners(changing.connection, row.id, wanted)
+        mine = (_PLACES.c.workspace_id == row.id, _PLACES.c.member_id.in_(wanted))
+        done = changing.connection.execute(sa.delete(_PLACES).where(*mine))
+        changing.note(Note(organization_id, actor, "workspace.members.remove", row.id, {"members": wanted}))
+        return int(done.rowcount)
+
+
+def join(changing: Change, organization_id: str, workspace_id: str, member_ids: Sequence[str]) -> None:
+    """Give members their places as part of a larger change; who has one keeps it."""
+    for member_id in member_ids:
+        row = {
+            "workspace_id": workspace_id,
+            "member_id": member_id,
+            "organization_id": organization_id,
+            "created_at_s": changing.now_s,
+        }
+        changing.connection.execute(upsert(changing.connection, _PLACES).values(row).on_conflict_do_nothing())
+
+
+def workspace_in(connection: sa.Connection, organization_id: str, selector: str | None) -> WorkspaceRow:
+    """Read a live workspace of the organisation by id or slug; None means the default. Raises NotFound."""
+    query = _live(organization_id)
+    if selector is not None:
+        query = query.where((_SPACES.c.slug == selector) | (_SPACES.c.id == selector))
+    rows = [_row(row) for row in connection.execute(query).mappings()]
+    found = next((row for row in rows if row.id == selector), next(iter(rows), None))
+    if found is None:
+        raise NotFound("there is no such workspace", remedy="modelgates workspaces list shows slugs and ids")
+    return found
 
 
 def stored_routing(routing: str | None) -> str | None:
@@ -73,13 +257,119 @@ def stored_routing(routing: str | None) -> str | None:
     return text if kept else None
 
 
-def _found(connection: sa.Connection, selector: str | None) -> WorkspaceRow:
-    query = sa.select(*(_SPACES.c[name] for name in WorkspaceRow.__slots__)).order_by(
-        _SPACES.c.created_at_s, _SPACES.c.id
+def slug_of(name: str) -> str:
+    """Make a slug of a name: ``Team A`` gives ``team-a``."""
+    words = re.findall(r"[a-z0-9]+", name.lower(), re.ASCII)
+    return "-".join(words)[:SLUG_CHARACTERS_MAX].strip("-")
+
+
+def _live(organization_id: str) -> sa.Select[Any]:
+    return (
+        sa.select(_SPACES)
+        .where(_SPACES.c.organization_id == organization_id, _SPACES.c.deleted_at_s.is_(None))
+        .order_by(_SPACES.c.created_at_s, _SPACES.c.id)
     )
-    if selector is not None:
-        query = query.where((_SPACES.c.slug == selector) | (_SPACES.c.id == selector))
-    row = connection.execute(query.limit(1)).mappings().one_or_none()
-    if row is None:
-        raise NotFound("there is no such workspace", remedy="leave --workspace out for the default one")
-    return WorkspaceRow(**row)
+
+
+def _update(changing: Change, row: WorkspaceRow, changes: Mapping[str, Any], action: str, actor: str) -> WorkspaceRow:
+    values = _changed(changing.connection, row, changes)
+    if "routing" in values:
+        changing.bump_policy()
+    changing.connection.execute(
+        sa.update(_SPACES).where(_SPACES.c.id == row.id).values(updated_at_s=changing.now_s, **values)
+    )
+    changing.note(Note(row.organization_id, actor, f"workspace.{action}", row.id, values))
+    return workspace_in(changing.connection, row.organization_id, row.id)
+
+
+def _changed(connection: sa.Connection, row: WorkspaceRow, changes: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if "name" in changes:
+        values["name"] = _name(changes["name"])
+    if "slug" in changes and changes["slug"] != row.slug:
+        values["slug"] = _slug(changes["slug"])
+        _refuse_taken(connection, row.organization_id, values["slug"])
+    if "description" in changes:
+        values["description"] = _description(changes["description"])
+    if "routing" in changes:
+        values["routing"] = stored_routing(changes["routing"])
+    if "settings" in changes:
+        values["settings"] = _settings({**row.settings, **changes["settings"]})
+    return values
+
+
+def _name(name: str) -> str:
+    shown = visible(name, NAME_CHARACTERS_MAX + 1)
+    if not 1 <= len(shown) <= NAME_CHARACTERS_MAX:
+        raise BadRequest(f"a workspace's name has from 1 to {NAME_CHARACTERS_MAX} characters")
+    return shown
+
+
+def _slug(slug: str) -> str:
+    if len(slug) > SLUG_CHARACTERS_MAX or not _SLUG.fullmatch(slug):
+        raise BadRequest(
+            f"a slug has from 1 to {SLUG_CHARACTERS_MAX} characters: small letters and digits, with single hyphens between"
+        )
+    return slug
+
+
+def _description(text: str | None) -> str | None:
+    if text is not None and len(text) > DESCRIPTION_CHARACTERS_MAX:
+        raise BadRequest(f"a description has at most {DESCRIPTION_CHARACTERS_MAX:,} characters")
+    return None if text is None else visible(text, DESCRIPTION_CHARACTERS_MAX) or None
+
+
+def _settings(settings: Mapping[str, Any]) -> str | None:
+    kept = {name: value for name, value in settings.items() if value is not None}
+    text = json.dumps(kept, separators=(",", ":"), sort_keys=True)
+    if len(text) > SETTINGS_BYTES_MAX:
+        raise BadRequest(f"a workspace's settings may have at most {SETTINGS_BYTES_MAX:,} bytes")
+    return text if kept else None
+
+
+def _refuse_taken(connection: sa.Connection, organization_id: str, slug: str) -> None:
+    if connection.execute(_live(organization_id).where(_SPACES.c.slug == slug)).first() is not None:
+        raise BadRequest(f"there is a workspace with the slug {slug!r} already")
+
+
+def _refuse_used(connection: sa.Connection, workspace_id: str) -> None:
+    keys, guardrails = schema.api_keys.c, schema.guardrails.c
+    live = sa.select(keys.hash).where(keys.workspace_id == workspace_id, keys.deleted_at_s.is_(None))
+    if connection.execute(live).first() is not None:
+        raise BadRequest("the workspace still has keys", remedy="delete its keys first")
+    for assigned in (schema.guardrail_keys, schema.guardrail_members):
+        used = sa.select(assigned.c.id).join(schema.guardrails, guardrails.id == assigned.c.guardrail_id)
+        if connection.execute(used.where(guardrails.workspace_id == workspace_id)).first() is not None:
+            raise BadRequest(
+                "guardrails of the workspace are assigned to keys or members", remedy="unassign or delete them first"
+            )
+
+
+def _refuse_owners(connection: sa.Connection, workspace_id: str, member_ids: Sequence[str]) -> None:
+    keys = schema.api_keys.c
+    owned = sa.select(keys.member_id).where(
+        keys.workspace_id == workspace_id, keys.member_id.in_(member_ids), keys.deleted_at_s.is_(None)
+    )
+    owner = connection.execute(owned).first()
+    if owner is not None:
+        raise BadRequest(
+            f"the member {owner.member_id} still has keys in the workspace", remedy="delete those keys first"
+        )
+
+
+def _clear(connection: sa.Connection, workspace_id: str) -> None:
+    for table in (_PLACES, schema.guardrails, schema.provider_credentials):
+        connection.execute(sa.delete(table).where(table.c.workspace_id == workspace_id))
+    for limits in (schema.budgets, schema.rates):
+        mine = (limits.c.scope == str(Scope.WORKSPACE), limits.c.scope_id == workspace_id)
+        connection.execute(sa.delete(limits).where(*mine))
+
+
+def _place(workspace_id: str, row: sa.RowMapping) -> Place:
+    member = MemberRow(**{name: row[name] for name in MemberRow.__slots__})
+    return Place(workspace_id, member, row["joined_at_s"])
+
+
+def _row(row: sa.RowMapping) -> WorkspaceRow:
+    settings = json.loads(row["settings"]) if row["settings"] else {}
+    return WorkspaceRow(**{name: row[name] for name in WorkspaceRow.__slots__ if name != "settings"}, settings=settings)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from modelgates_server.outbound.connection import Connection, Exchange, OutboundError
+from modelgates_server.outbound.guard import Guard
 
 KEEP_ALIVE_S = 55.0
 """Below the 60 s at which common load balancers drop idle connections, so that a stale one is rarely picked."""
@@ -70,11 +72,15 @@ class OutboundReply:
 
 
 class Outbound:
-    """A connection pool. Make it inside the running loop; close it when the loop ends."""
+    """A connection pool. Make it inside the running loop; close it when the loop ends.
 
-    def __init__(self, *, connect_s: float, verify: ssl.SSLContext | None = None) -> None:
+    With a `guard`, for URLs that the operator did not write: each is read by it, and each connection goes to an address it checked.
+    """
+
+    def __init__(self, *, connect_s: float, verify: ssl.SSLContext | None = None, guard: Guard | None = None) -> None:
         self._connect_s = connect_s
         self._verify = verify
+        self._guard = guard
         self._loop = asyncio.get_running_loop()
         self._idle: dict[tuple[bool, str, int], list[Connection]] = {}
         self._open: set[Connection] = set()
@@ -86,9 +92,9 @@ class Outbound:
         """Send one request and wait for the answer's head.
 
         Raises OutboundError: `connect` when nothing was sent, `stale` when a reused connection was closed before it
-        answered, `reset` when the fate of the request is unknown.
+        answered, `reset` when the fate of the request is unknown. Raises BadRequest for a URL that the guard does not take.
         """
-        target = _target(url)
+        target = _target(url if self._guard is None else self._guard.read(url).url)
         payload = body or b""
         head = _head(method, target, headers, len(payload))
         connection = self._take(target) or await self._connect(target)
@@ -118,16 +124,14 @@ class Outbound:
         return None
 
     async def _connect(self, target: _Target) -> Connection:
-        context = (self._verify or _default_context()) if target.secure else None
         try:
             async with asyncio.timeout(self._connect_s):
-                _, connection = await self._loop.create_connection(
-                    lambda: Connection(self._freed, self._lost),
-                    target.host,
-                    target.port,
-                    ssl=context,
-                    server_hostname=target.host if target.secure else None,
-                )
+                if self._guard is None:
+                    connection = await self._reach(target, target.host)
+                else:
+                    connection = await self._reach_checked(
+                        target, await self._guard.addresses(target.host, target.port)
+                    )
         except TimeoutError as error:
             raise OutboundError("connect", f"no connection within {self._connect_s:g} s") from error
         except (OSError, ssl.SSLError) as error:
@@ -135,6 +139,25 @@ class Outbound:
         self._open.add(connection)
         self._home[connection] = target[:3]
         return connection
+
+    async def _reach(self, target: _Target, host: str) -> Connection:
+        """Connect to `host`, a name or an address; whoever answers there must prove to be the target's."""
+        context = (self._verify or _default_context()) if target.secure else None
+        _, connection = await self._loop.create_connection(
+            lambda: Connection(self._freed, self._lost),
+            host,
+            target.port,
+            ssl=context,
+            server_hostname=target.host if target.secure else None,
+        )
+        return connection
+
+    async def _reach_checked(self, target: _Target, addresses: Sequence[str]) -> Connection:
+        """Connect to the first of some addresses that can be reached."""
+        for address in addresses[:-1]:
+            with suppress(OSError):
+                return await self._reach(target, address)
+        return await self._reach(target, addresses[-1])
 
     def _freed(self, connection: Connection) -> None:
         connection.idle_since_s = self._loop.time()

@@ -18,6 +18,10 @@ from modelgates_server.providers.base import FAULT_BODY_BYTES_MAX, Fault, Outgoi
 
 COUNT_BYTES_MAX: Final = 4096
 
+HIDDEN: Final = b"[hidden]"
+SECRET_BYTES_MIN: Final = 8
+"""What is shorter is no secret, and may well be a word of the sentence."""
+
 Headers = list[tuple[str, str]]
 
 
@@ -175,16 +179,16 @@ class HttpProvider:
     async def _send(self, call: Call) -> OutboundReply:
         reply, proof = await self._authorised(call)
         if reply.status in {401, 403}:
-            fault = await self._fault(reply)
+            fault = await self._fault(reply, proof)
             try:
                 renewed = await self._credential.renew(proof)
             except CredentialError:
                 renewed = False
             if not renewed:
                 raise fault
-            reply, _ = await self._authorised(call)
+            reply, proof = await self._authorised(call)
         if reply.status != 200:
-            raise await self._fault(reply)
+            raise await self._fault(reply, proof)
         return reply
 
     async def _authorised(self, call: Call) -> tuple[OutboundReply, Headers]:
@@ -197,7 +201,7 @@ class HttpProvider:
         except OutboundError as error:
             raise Fault(error.kind, str(error)) from error
 
-    async def _fault(self, reply: OutboundReply) -> Fault:
+    async def _fault(self, reply: OutboundReply, proof: Headers) -> Fault:
         try:
             body = await reply.read_all(FAULT_BODY_BYTES_MAX)
         except OutboundError:
@@ -209,7 +213,7 @@ class HttpProvider:
             "status",
             f"HTTP {reply.status}",
             status=reply.status,
-            body=body,
+            body=_without(body, proof),
             content_type=headers.get("content-type", ""),
             retry_after=headers.get("retry-after"),
             should_retry=headers.get("x-should-retry"),
@@ -217,6 +221,15 @@ class HttpProvider:
             aws_error_type=headers.get("x-amzn-errortype"),
             trusted=self._wire.trusted,
         )
+
+
+def _without(body: bytes, proof: Headers) -> bytes:
+    """An error without the credential, should the provider repeat it: errors are shown and stored."""
+    for _, value in proof:
+        secret = value.rpartition(" ")[2].encode()
+        if len(secret) >= SECRET_BYTES_MIN and secret in body:
+            body = body.replace(secret, HIDDEN)
+    return body
 
 
 def request_id(reply: OutboundReply) -> str | None:

@@ -17,7 +17,6 @@ from modelgates_server.dialects.edit import add_member, delta_event, extend_even
 from modelgates_server.dialects.faults import error_body, error_event
 from modelgates_server.dialects.meter import BYTES_PER_TOKEN, Reading
 from modelgates_server.dialects.values import BadEvent, Event, Kind, Usage
-from modelgates_server.money import usd_text
 from modelgates_server.providers.base import Fault, Reply
 from modelgates_server.relay.exchange import Exchange
 from modelgates_server.relay.failures import shown_event
@@ -59,7 +58,7 @@ class WholeAnswer:
             return None
         exchange = self.exchange
         await exchange.settle("completed", self._usage, self._stop_reason)
-        body = message_body(body, exchange.origin.id, usd_text(exchange.charged_nusd), exchange.shown_model)
+        body = message_body(body, exchange.origin.id, exchange.cost_text, exchange.shown_model)
         return body if self._report is None else add_member(body, "modelgates_metadata", self._report)
 
     def pipe(self, sink: Callable[[bytes], bool]) -> None:
@@ -166,10 +165,12 @@ class StreamAnswer:
         self._reply.close()
 
     def cost_so_far_nusd(self) -> int:
-        """What would be charged if the stream ended here, at most the hold."""
-        return self.exchange.hold.split(self.exchange.price(self._meter.estimated_usage(self.exchange.input_estimate)))[
-            0
-        ]
+        """What would be charged if the stream ended here, at most the hold; below zero what an own account would be asked."""
+        exchange = self.exchange
+        cost_nusd = exchange.price(self._meter.estimated_usage(exchange.input_estimate))
+        if exchange.endpoint is not None and exchange.endpoint.own is not None:
+            return -cost_nusd
+        return exchange.hold.split(cost_nusd)[0]
 
     async def _events(self) -> list[Event]:
         """The next events, or what an ending or a fault makes of the stream."""
@@ -236,7 +237,7 @@ class StreamAnswer:
         await settled
         self._reply.close()  # only now: by this time its last chunk is in, and the connection can be used again
         held, self._tail = self._tail, []
-        tail = [delta_event(event, usd_text(exchange.charged_nusd)) for event in held]
+        tail = [delta_event(event, exchange.cost_text) for event in held]
         last = stop.raw if self._report is None else extend_event(stop, "modelgates_metadata", self._report)
         return b"".join([*tail, last])
 

@@ -7,7 +7,7 @@ providers are doing at that moment. A retry budget keeps a storm from being mult
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,13 +15,14 @@ from modelgates_server.activity.generation import Attempt
 from modelgates_server.catalogue import price
 from modelgates_server.catalogue.models import Endpoint
 from modelgates_server.dialects.faults import retry_after_s
-from modelgates_server.providers.base import Fault, Outgoing, Provider
+from modelgates_server.providers.base import Fault, Outgoing
 from modelgates_server.relay.answers import Answer, StreamAnswer, WholeAnswer
 from modelgates_server.relay.course import Course
 from modelgates_server.relay.exchange import Exchange
 from modelgates_server.relay.failures import Failed, most_useful, told_by
 from modelgates_server.relay.opening import Opened, Opening, open_answer
 from modelgates_server.relay.outgoing import outgoing
+from modelgates_server.relay.own import Speakers
 from modelgates_server.relay.report import report
 from modelgates_server.relay.router import Router
 from modelgates_server.relay.values import Incoming, Settings
@@ -38,7 +39,7 @@ class Carrier:
     """Carries requests to providers. `spread` gives numbers from 0 to 1, so that pauses differ."""
 
     router: Router
-    providers: Mapping[str, Provider]
+    speakers: Speakers
     settings: Settings
     live: dict[str, StreamAnswer]
     spread: Callable[[], float]
@@ -71,18 +72,18 @@ class Carrier:
         left = [step for step in run.exchange.plan.steps if id(step) not in run.tried and run.admits(step.endpoint)]
         out: list[Considered] = []
         for step in left:
-            provider, model = step.endpoint.provider, step.endpoint.model.slug
+            account, model = step.endpoint.account, step.endpoint.model.slug
             now_s = run.exchange.clock.monotonic_s()
             state = self.router.condition(step.endpoint).state
-            if state is State.OUT or (state is State.TRIAL and not health.begin_trial(provider, model, now_s)):
+            if state is State.OUT or (state is State.TRIAL and not health.begin_trial(account, model, now_s)):
                 out.append(step)
-            elif not run.failed or not health.doubtful(provider, model, now_s) or health.may_retry(run.budget):
+            elif not run.failed or not health.doubtful(account, model, now_s) or health.may_retry(run.budget):
                 return self._chosen(run, step)
             else:
                 self.router.left(step.endpoint)
         for step in out:
-            provider, model = step.endpoint.provider, step.endpoint.model.slug
-            turn = health.begin_trial(provider, model, run.exchange.clock.monotonic_s())
+            account, model = step.endpoint.account, step.endpoint.model.slug
+            turn = health.begin_trial(account, model, run.exchange.clock.monotonic_s())
             if not run.failed or (turn and health.may_retry(run.budget)):
                 return self._chosen(run, step)  # the last candidate is never cooled away
         return None
@@ -140,7 +141,8 @@ class Carrier:
     async def _opened(self, run: Course, endpoint: Endpoint, request: Outgoing, started_s: float) -> Opened:
         exchange = run.exchange
         limit_s = self._limit_s(exchange, stream=request.stream)
-        work = open_answer(self.providers[endpoint.provider], endpoint, request, limit_s)
+        speaker = self.speakers.find(endpoint, exchange.route.credentials)
+        work = open_answer(speaker, endpoint, request, limit_s)
         if endpoint.cancel == "stops" or exchange.spawn is None:
             return await work
         # It bills the whole answer whoever listens: the attempt goes on when the client leaves (design decision 5).
@@ -186,18 +188,7 @@ class Carrier:
         exchange.latency_ms = exchange.since_ms(exchange.started_s)
         ms = exchange.since_ms(started_s)
         self.router.began(endpoint, exchange.route.conversation, ms)
-        exchange.attempts.append(
-            Attempt(
-                endpoint.provider,
-                endpoint.upstream_model,
-                200,
-                None,
-                ms,
-                opened.reply.request_id,
-                run.mended_how(),
-                endpoint.model.slug,
-            )
-        )
+        exchange.attempts.append(_attempt(endpoint, 200, None, ms, opened.reply.request_id, run.mended_how()))
         self._tell_skipped(run)
         extra = report(exchange) if run.incoming.report else None
         if isinstance(opened.content, Opening):
@@ -219,21 +210,12 @@ class Carrier:
         run.closed_by(endpoint, verdict)
         if verdict.unknown:
             run.unknown_fates += 1
-            exchange.uncertain.append((endpoint.provider, self._at_most_nusd(exchange, endpoint)))
+            if endpoint.own is None:  # what an own account may be asked for it is nothing that we owe
+                exchange.uncertain.append((endpoint.provider, self._at_most_nusd(exchange, endpoint)))
         detail = "; ".join(filter(None, (run.mended_how(), told.message if fault.status else fault.detail)))
-        exchange.attempts.append(
-            Attempt(
-                endpoint.provider,
-                endpoint.upstream_model,
-                fault.status,
-                kind,
-                exchange.since_ms(started_s),
-                fault.request_id,
-                detail[:500],
-                endpoint.model.slug,
-            )
-        )
-        failed = Failed(kind, told, fault, pause_s, endpoint.model.slug)
+        ms = exchange.since_ms(started_s)
+        exchange.attempts.append(_attempt(endpoint, fault.status, kind, ms, fault.request_id, detail[:500]))
+        failed = Failed(kind, told, fault, pause_s, endpoint.model.slug, own=endpoint.own is not None)
         run.failed.append(failed)
         return failed
 
@@ -251,4 +233,13 @@ class Carrier:
             if id(step) not in run.tried and run.failed:
                 condition = self.router.condition(step.endpoint)
                 if condition.state is State.OUT:
-                    run.exchange.skipped[f"{step.endpoint.provider} {step.endpoint.model.slug}"] = condition.why
+                    run.exchange.skipped[step.endpoint.place] = condition.why
+
+
+def _attempt(
+    endpoint: Endpoint, status: int, fault: str | None, ms: int, request_id: str | None, detail: str
+) -> Attempt:
+    own = "" if endpoint.own is None else endpoint.own.id
+    return Attempt(
+        endpoint.provider, endpoint.upstream_model, status, fault, ms, request_id, detail, endpoint.model.slug, own
+    )

@@ -18,6 +18,7 @@ from modelgates_server.clock import Clock
 from modelgates_server.dialects.values import Ask, Usage
 from modelgates_server.ledger.ledger import Ledger
 from modelgates_server.ledger.values import Bill, Hold, Settled
+from modelgates_server.money import usd_text
 from modelgates_server.relay.router import Route
 from modelgates_server.routing.plan import Plan
 
@@ -54,6 +55,7 @@ class Exchange:
     dispatched: bool = False
     settled: asyncio.Future[Settled] | None = None
     charged_nusd: int = 0
+    own_nusd: int = 0
     note: str = ""
 
     def since_ms(self, start_s: float) -> int:
@@ -95,7 +97,7 @@ class Exchange:
             conversation=self.route.conversation,
             inputs=msgspec.json.encode(self.route.inputs),
         )
-        self.charged_nusd = cost.charged_nusd
+        self.charged_nusd, self.own_nusd = cost.charged_nusd, cost.byok_nusd
         self.settled = self.ledger.settle(self.hold, bill, rows(generation))
         self.finished(self, generation)
         return self.settled
@@ -110,6 +112,14 @@ class Exchange:
         self.settle("cancelled", Usage(input_tokens=self.input_estimate, estimated=True), None)
 
     @property
+    def cost_text(self) -> str:
+        """What `usage.cost` says; of an own key besides that it was one, and what is asked there (product-surface 2.1)."""
+        if not self.own_nusd:
+            return usd_text(self.charged_nusd)
+        details = f'"cost_details":{{"upstream_inference_cost":{usd_text(self.own_nusd)}}}'
+        return f'{usd_text(self.charged_nusd)},"is_byok":true,{details}'
+
+    @property
     def shown_model(self) -> str | None:
         """The model's name for the client, when the upstream's own is not one of Anthropic's; None leaves what it says."""
         endpoint = self.endpoint
@@ -121,7 +131,7 @@ class Exchange:
         """The plan as plain data, with what was passed over while the request ran."""
         told = self.plan.story()
         for line in told:
-            if why := self.skipped.get(f"{line['provider']} {line['model']}"):
+            if why := self.skipped.get(f"{line.get('own') or line['provider']} {line['model']}"):
                 line["skipped"] = why
         return told
 
@@ -139,10 +149,7 @@ class Exchange:
             )
             return cost, Bill(uncertain=tuple(self.uncertain))
         charge = price.charge(usage, self.endpoint, self.catalogue, self.origin.created_at_ms / 1000)
-        billable = price.billable(usage, stop_reason, outcome)
-        charged, overrun = self.hold.split(charge.nusd if billable else 0)
-        if not billable and stop_reason != "refusal":
-            overrun = charge.nusd  # the provider asks for it, the customer does not pay for a failure
+        charged, overrun, own = self._shares(charge.nusd, outcome, usage, stop_reason)
         cost = Cost(
             charged,
             charged + overrun,
@@ -151,6 +158,17 @@ class Exchange:
             charge.price_version,
             tuple({"name": part.name, "quantity": part.tokens, "pusd": part.pusd} for part in charge.parts),
             uncertain_nusd,
+            own,
         )
         tokens = usage.input_tokens + usage.output_tokens + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
-        return cost, Bill(charged, overrun, tokens, self.endpoint.provider, tuple(self.uncertain))
+        return cost, Bill(charged, overrun, tokens, self.endpoint.provider, tuple(self.uncertain), own)
+
+    def _shares(self, asked_nusd: int, outcome: str, usage: Usage, stop_reason: str | None) -> tuple[int, int, int]:
+        """Who bears what a provider asks: the budgets, the operator, and the organisation's own account there."""
+        billable = price.billable(usage, stop_reason, outcome)
+        asked_nusd = asked_nusd if billable or stop_reason != "refusal" else 0
+        if self.endpoint is not None and self.endpoint.own is not None:
+            return 0, 0, asked_nusd
+        if not billable:
+            return 0, asked_nusd, 0  # the provider asks for it, the customer does not pay for a failure
+        return *self.hold.split(asked_nusd), 0

@@ -21,6 +21,8 @@ OVERLOADED_RETRY_S: Final = 2.0
 
 _OPERATORS: Final = "The provider is not available to this gateway right now; its operator has been told why."
 
+_OWNERS: Final = "The provider does not take the organization's own key; the receipt tells its administrator why."
+
 _SENTENCES: Final = {
     FaultClass.UNREACHABLE: "The provider cannot be reached.",
     FaultClass.STALE: "The provider closed the connection.",
@@ -39,13 +41,14 @@ def told_by(fault: Fault) -> faults.Fault:
 
 
 class Failed(NamedTuple):
-    """One failed attempt: its class, what the upstream said, and the fault as it came."""
+    """One failed attempt: its class, what the upstream said, and the fault as it came; `own` with one of the organisation's keys."""
 
     kind: FaultClass
     told: faults.Fault
     fault: Fault
     retry_after_s: float | None
     model: str
+    own: bool = False
 
 
 def most_useful(failed: Sequence[Failed], request_id: str) -> UpstreamFailed:
@@ -64,7 +67,7 @@ def most_useful(failed: Sequence[Failed], request_id: str) -> UpstreamFailed:
         body = fault.body if fault.trusted else error_body(told.type, shown_message(told.message), request_id)
     if kind is FaultClass.OVERLOADED and not waits:
         waits = [OVERLOADED_RETRY_S]
-    ours = _SENTENCES.get(kind)
+    ours = _OWNERS if hidden and chosen.own else _SENTENCES.get(kind)
     if ours is not None and len(failed) > 1:
         ours = f"{ours} ({len(failed)} attempts)"
     return UpstreamFailed(

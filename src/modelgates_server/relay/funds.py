@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,11 +19,11 @@ from modelgates_server.catalogue import price
 from modelgates_server.catalogue.models import Endpoint
 from modelgates_server.clock import Clock
 from modelgates_server.dialects.values import Ask
-from modelgates_server.errors import MoneyRefused, RateRefused, StoreUnavailable
+from modelgates_server.errors import MoneyRefused, StoreUnavailable
 from modelgates_server.ledger.ledger import Ledger
 from modelgates_server.ledger.values import Hold, HoldRequest, Refusal, Stale
-from modelgates_server.limits import MONEY, Scope
-from modelgates_server.money import usd_text
+from modelgates_server.limits import MONEY, Unit
+from modelgates_server.relay.refusals import money_refused, rate_refused
 from modelgates_server.relay.values import Settings
 
 CLAMP_TOKENS_MIN = 4096
@@ -38,6 +37,14 @@ BYTES_PER_TOKEN = 4
 
 COUNT_MARGIN_PERCENT, COUNT_MARGIN_TOKENS = 105, 64
 """An exact count may differ from the bill by what the provider adds; this covers it."""
+
+
+class PolicyChanged(Exception):
+    """What the caller may use changed while the request was planned: plan it again, for `caller`."""
+
+    def __init__(self, caller: Caller) -> None:
+        super().__init__()
+        self.caller = caller
 
 
 class Size(Struct, frozen=True):
@@ -75,7 +82,8 @@ class Funds:
     ) -> Reserved:
         """Hold enough for the dearest of `endpoints`, by the steps above.
 
-        Raises MoneyRefused or RateRefused naming the scope, Unauthenticated when the key died meanwhile, StoreUnavailable.
+        Raises MoneyRefused or RateRefused naming the scope, Unauthenticated when the key died meanwhile, PolicyChanged,
+        StoreUnavailable.
         """
         purse = _Purse(self, caller, ask, endpoints, origin)
         refused = await purse.take(purse.coarse())
@@ -88,7 +96,7 @@ class Funds:
             refused = await purse.take(size)
             if not isinstance(refused, Refusal):
                 return Reserved(refused)
-        if dear := purse.narrow(size, refused.available):
+        if dear := purse.narrow(size, refused):
             taken = await purse.take(size)
             if not isinstance(taken, Refusal):
                 return Reserved(taken, None, dear)
@@ -105,7 +113,7 @@ class Funds:
                 if not isinstance(taken, Refusal):
                     return Reserved(taken, clamped.output_tokens)
             left_s = until_s - self.clock.monotonic_s()
-            if left_s <= 0 or refused.unheld < purse.cost(size) or not await self.ledger.released(left_s):
+            if left_s <= 0 or refused.unheld < purse.needs(size, refused) or not await self.ledger.released(left_s):
                 raise purse.refusal(size, refused)
             taken = await purse.take(size)
             if not isinstance(taken, Refusal):
@@ -122,6 +130,7 @@ class _Purse:
         self._ask = ask
         self._endpoints = endpoints
         self._origin = origin
+        self._own = bool(caller.credentials)
 
     def coarse(self) -> Size:
         """The bound that needs nothing but the body."""
@@ -131,40 +140,65 @@ class _Purse:
             wanted = max(model.max_output_tokens for model in models)
         return Size(max(price.input_bound_tokens(self._ask.shape, model) for model in models), wanted)
 
-    def narrow(self, size: Size, available_nusd: int) -> tuple[Endpoint, ...]:
-        """Leave out the endpoints that `available_nusd` cannot pay, if any can be paid; gives those that were left out."""
-        dear = tuple(endpoint for endpoint in self._endpoints if self._cost_at(endpoint, size) > available_nusd)
-        if not dear or len(dear) == len(self._endpoints):
-            return ()
-        self._endpoints = [endpoint for endpoint in self._endpoints if endpoint not in dear]
-        return dear
+    def narrow(self, size: Size, refused: Refusal) -> tuple[Endpoint, ...]:
+        """Leave out the endpoints that cannot be paid, if any can be paid; gives those that were left out.
+
+        When none can be paid in full, those where not even the least useful answer can be.
+        """
+        for wanted in (size, self._least(size)):
+            dear = tuple(one for one in self._endpoints if not self._pays(one, wanted, refused))
+            if len(dear) < len(self._endpoints):
+                gone = set(map(id, dear))
+                self._endpoints = [one for one in self._endpoints if id(one) not in gone]
+                return dear
+        return ()
 
     def cost(self, size: Size) -> int:
-        """The most that `size` can cost on the dearest endpoint, in nano-USD."""
-        return max(self._cost_at(endpoint, size) for endpoint in self._endpoints)
+        """The most credit that `size` can cost, in nano-USD: on the dearest of the operator's accounts, nothing on own keys."""
+        return max((self._cost_at(one, size) for one in self._endpoints if one.own is None), default=0)
+
+    def spend(self, size: Size) -> int:
+        """The same with own keys, which cost the organisation too."""
+        return max(self._cost_at(one, size) for one in self._endpoints)
+
+    def needs(self, size: Size, refused: Refusal) -> int:
+        """What `size` asks of the meter that refused."""
+        return self.spend(size) if refused.unit == Unit.SPEND else self.cost(size)
+
+    def _pays(self, endpoint: Endpoint, size: Size, refused: Refusal) -> bool:
+        left_nusd = _left_nusd(endpoint, refused)
+        return left_nusd is None or self._cost_at(endpoint, size) <= left_nusd
 
     def _cost_at(self, endpoint: Endpoint, size: Size) -> int:
         return price.ceiling_nusd(endpoint, self._ask, size.input_tokens, size.output_tokens, self._now_s)
 
     def might_fit(self, refused: Refusal) -> bool:
         """Whether an exact count could help: it asks the provider, so it must have a chance."""
-        best = Size(self._ask.shape.body_bytes // 8, self._ask.max_tokens or 0)
-        least = replace(
-            best, output_tokens=min(best.output_tokens, max(CLAMP_TOKENS_MIN, self._ask.thinking_budget + 1))
+        best = self._least(Size(self._ask.shape.body_bytes // 8, self._ask.max_tokens or 0))
+        return all(self._pays(endpoint, best, refused) for endpoint in self._endpoints)
+
+    def _least(self, size: Size) -> Size:
+        """The least of `size` that is of use: as much as it says, or where clamping is allowed a useful answer."""
+        if not self._funds.settings.clamp:
+            return size
+        return replace(
+            size, output_tokens=min(size.output_tokens, max(CLAMP_TOKENS_MIN, self._ask.thinking_budget + 1))
         )
-        return self.cost(least if self._funds.settings.clamp else best) <= refused.available
 
     def clamp(self, size: Size, refused: Refusal) -> Size | None:
         """The largest useful `max_tokens` that fits in what is available now, or None."""
-        affordable = self.affordable(size, refused.available)
+        affordable = self.affordable(size, refused)
         least = max(CLAMP_TOKENS_MIN, self._ask.thinking_budget + 1)
         return Size(size.input_tokens, affordable) if least <= affordable < size.output_tokens else None
 
-    def affordable(self, size: Size, available_nusd: int) -> int:
+    def affordable(self, size: Size, refused: Refusal) -> int:
         """Output tokens that fit on every endpoint; negative when not even the input does."""
+        bounds = [(endpoint, _left_nusd(endpoint, refused)) for endpoint in self._endpoints]
         return min(
-            price.affordable_output_tokens(endpoint, self._ask, size.input_tokens, available_nusd, self._now_s)
-            for endpoint in self._endpoints
+            size.output_tokens
+            if left_nusd is None
+            else price.affordable_output_tokens(endpoint, self._ask, size.input_tokens, left_nusd, self._now_s)
+            for endpoint, left_nusd in bounds
         )
 
     async def take(self, size: Size) -> Hold | Refusal:
@@ -172,12 +206,19 @@ class _Purse:
         for _ in range(STALE_TRIES_MAX):
             result = await self._funds.ledger.hold(self._request(size))
             if isinstance(result, Stale):
-                self._caller = self._funds.directory.reload(self._caller)
+                self._caller = await self._reloaded()
             elif isinstance(result, Refusal) and result.unit not in MONEY:
-                raise _rate_refusal(result, self._now_s)
+                raise rate_refused(result, self._now_s)
             else:
                 return result
         raise StoreUnavailable
+
+    async def _reloaded(self) -> Caller:
+        """The caller under the newest policy. Raises PolicyChanged when the plan was made for another one."""
+        fresh = await self._funds.directory.reload(self._caller)
+        if not fresh.goes_where(self._caller):
+            raise PolicyChanged(fresh)
+        return fresh
 
     @property
     def _now_s(self) -> float:
@@ -185,62 +226,30 @@ class _Purse:
 
     def _request(self, size: Size) -> HoldRequest:
         caller, ask, endpoint = self._caller, self._ask, self._endpoints[0]
-        meters = caller.meters
+        meters = caller.meters_for(self._origin.app)
         if ask.is_probe:  # the connection test of Claude Desktop is paid, but never rate limited
             meters = tuple(ref for ref in meters if ref.unit in MONEY)
         estimate = min(size.input_tokens, ask.shape.body_bytes // BYTES_PER_TOKEN)
+        floor_nusd = price.input_cost_nusd(endpoint, estimate, self._now_s)
+        own_nusd = None if endpoint.own is None else floor_nusd
         return HoldRequest(
             id=self._origin.id,
             organization_id=caller.organization_id,
             policy_version=caller.policy_version,
             meters=meters,
             amount_nusd=self.cost(size),
-            floor_nusd=price.input_cost_nusd(endpoint, estimate, self._now_s),
+            floor_nusd=floor_nusd if own_nusd is None else 0,
             tokens=estimate,
-            context=context(self._origin, endpoint.provider, self._funds.price_version),
+            context=context(self._origin, endpoint.provider, self._funds.price_version, own_nusd),
             now_s=self._funds.clock.now_s(),
+            spend_nusd=self.spend(size) if self._own else None,
         )
 
     def refusal(self, size: Size, refused: Refusal) -> MoneyRefused:
-        """The refusal in words: which scope, what is left, what would fit, when it resets."""
-        affordable = self.affordable(size, refused.available)
-        reason = _REASONS.get(refused.scope, "budget_exhausted")
-        if refused.unheld >= self.cost(size):
-            reason = "hold_pending"
-        elif affordable > 0:
-            reason = "request_exceeds_budget"
-        message = (
-            f"{_NAMES[refused.scope]} is used up: {usd_text(refused.available)} of {usd_text(refused.limit)} USD left,"
-            f" and this request may cost up to {usd_text(self.cost(size))} USD."
-        )
-        if affordable > 0:
-            message += f" It would fit with max_tokens of at most {affordable}."
-        if refused.resets_at_s is not None:
-            message += f" It resets at {datetime.fromtimestamp(refused.resets_at_s, UTC):%Y-%m-%d %H:%M} UTC."
-        return MoneyRefused(
-            message,
-            scope=str(refused.scope),
-            reason=reason,
-            limit_nusd=refused.limit,
-            remaining_nusd=refused.available,
-            resets_at_s=refused.resets_at_s,
-            affordable_max_tokens=affordable if affordable > 0 else None,
-        )
+        """The refusal in words."""
+        return money_refused(refused, self.needs(size, refused), self.affordable(size, refused))
 
 
-_REASONS = {Scope.ORGANIZATION: "insufficient_credits", Scope.KEY: "key_limit"}
-_NAMES = {
-    Scope.ORGANIZATION: "The organization's credit",
-    Scope.WORKSPACE: "The workspace's budget",
-    Scope.MEMBER: "The member's budget",
-    Scope.KEY: "The key's limit",
-}
-
-
-def _rate_refusal(refused: Refusal, now_s: float) -> RateRefused:
-    wait_s = max(1, int((refused.resets_at_s or now_s + 60) - now_s) + 1)
-    return RateRefused(
-        f"The rate limit of this {refused.scope} is reached ({refused.limit} {refused.unit} a minute); try again in {min(60, wait_s)} s.",
-        scope=str(refused.scope),
-        retry_after_s=wait_s,
-    )
+def _left_nusd(endpoint: Endpoint, refused: Refusal) -> int | None:
+    """What the meters leave for an endpoint; None when no limit counts what own keys are asked."""
+    return refused.available if endpoint.own is None else refused.spend_available

@@ -30,14 +30,14 @@ def _told(exchange: Exchange) -> dict[str, Any]:
         "region": (served.region or None) if served else None,
         "summary": _summary(exchange),
         "attempt": len(exchange.attempts),
-        "is_byok": False,
+        "is_byok": served is not None and served.own is not None,
         "endpoints": {
             "total": len(places),
             "available": [
                 place
                 | {
                     "selected": served is not None
-                    and (place["provider"], place["model"]) == (served.provider, served.model.slug)
+                    and f"{place.get('own') or place['provider']} {place['model']}" == served.place
                 }
                 for place in places
             ],

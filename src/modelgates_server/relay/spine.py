@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from modelgates_server.accounts.values import Caller
@@ -19,15 +20,16 @@ from modelgates_server.catalogue.load import Catalogue
 from modelgates_server.catalogue.models import Endpoint
 from modelgates_server.clock import Clock
 from modelgates_server.dialects.values import Ask
-from modelgates_server.errors import UpstreamFailed
+from modelgates_server.errors import StoreUnavailable, UpstreamFailed
 from modelgates_server.ledger.ledger import Ledger
-from modelgates_server.providers.base import Fault, Provider
+from modelgates_server.providers.base import Fault
 from modelgates_server.relay.answers import Answer, StreamAnswer
 from modelgates_server.relay.carry import Carrier
 from modelgates_server.relay.exchange import Exchange
 from modelgates_server.relay.failures import Failed, most_useful, told_by
-from modelgates_server.relay.funds import Funds
+from modelgates_server.relay.funds import STALE_TRIES_MAX, Funds, PolicyChanged, Reserved
 from modelgates_server.relay.outgoing import outgoing
+from modelgates_server.relay.own import Speakers
 from modelgates_server.relay.report import attach
 from modelgates_server.relay.router import Route, Router
 from modelgates_server.relay.values import Incoming, Settings, Stopping
@@ -41,7 +43,7 @@ class Relay:
 
     catalogue: Catalogue
     router: Router
-    providers: Mapping[str, Provider]
+    speakers: Speakers
     carrier: Carrier
     ledger: Ledger
     funds: Funds
@@ -59,12 +61,8 @@ class Relay:
 
     async def answer(self, caller: Caller, ask: Ask, incoming: Incoming) -> Answer:
         """Answer a Messages request: raises a refusal or UpstreamFailed, or gives an answer past its commit point."""
-        route = self.router.route(caller, ask, incoming)
+        route, origin, reserved = await self._admitted(caller, ask, incoming)
         ask, plan = route.ask, route.plan
-        origin = self._origin(caller, route, incoming)
-        reserved = await self.funds.reserve(
-            caller, ask, plan.endpoints, origin, lambda: self._exact(route, incoming, client_faults=False)
-        )
         if reserved.dear:
             plan = plan.without(reserved.dear, "the budget cannot pay what it may cost here")
         exchange = Exchange(
@@ -79,14 +77,26 @@ class Relay:
             exchange.abandon(free=self.stopping.now)
             raise
 
+    async def _admitted(self, caller: Caller, ask: Ask, incoming: Incoming) -> tuple[Route, Origin, Reserved]:
+        """Plan and hold under one policy: when that changes in between, plan again."""
+        for _ in range(STALE_TRIES_MAX):
+            route = await self.router.route(caller, ask, incoming)
+            origin = self._origin(caller, route, incoming)
+            exact = partial(self._exact, route, incoming, client_faults=False)
+            try:
+                return route, origin, await self.funds.reserve(caller, route.ask, route.plan.endpoints, origin, exact)
+            except PolicyChanged as changed:
+                caller = changed.caller
+        raise StoreUnavailable
+
     async def count(self, caller: Caller, ask: Ask, incoming: Incoming) -> int:
         """Count a request's input tokens: by a provider, else by a high estimate. Costs nothing and holds nothing."""
-        route = self.router.route(caller, ask, incoming)
+        route = await self.router.route(caller, ask, incoming)
         exact = await self._exact(route, incoming, client_faults=True)
         return exact if exact is not None else estimated_tokens(ask)
 
     def progress(self) -> list[tuple[str, int]]:
-        """Running streams and what they cost so far, in nano-USD: the next checkpoint."""
+        """Running streams and what they cost so far, in nano-USD, below zero on own keys: the next checkpoint."""
         return [(hold_id, answer.cost_so_far_nusd()) for hold_id, answer in self.live.items()]
 
     async def _exact(self, route: Route, incoming: Incoming, *, client_faults: bool) -> int | None:
@@ -97,7 +107,7 @@ class Relay:
             request = outgoing(route.ask, endpoint, step.adaptation, incoming, count=True)
             try:
                 async with asyncio.timeout(self.settings.count_s):
-                    return await self.providers[endpoint.provider].count(endpoint, request)
+                    return await self.speakers.find(endpoint, route.credentials).count(endpoint, request)
             except (Fault, TimeoutError) as error:
                 if client_faults and isinstance(error, Fault) and error.trusted:
                     told = told_by(error)

@@ -123,6 +123,14 @@ class Health:
                 )  # fmt: skip
         return worst
 
+    def breaker(self, provider: str, model: str, now_s: float) -> Condition:
+        """Whether a provider is out for everybody: it failed again and again. A pause is between it and one account."""
+        for key in ((provider, ""), (provider, model)):
+            standing = self._standings.get(key)
+            if standing is not None and standing.open_until_s > now_s:
+                return Condition(State.OUT, standing.open_why, standing.open_until_s)
+        return GOOD
+
     def clear(self, provider: str, model: str) -> bool:
         """Whether nothing at all stands against a provider for a model."""
         for key in ((provider, ""), (provider, model)):

@@ -1,7 +1,8 @@
 """What a plan was decided on, as receipts keep it: `inputs_of` writes it down, `question_of` asks again. Pure.
 
 Nothing of the prompt is in it. What is not recorded: measured speeds (a wish for latency or throughput has nothing to rank by when
-asked again), until when a provider was out, and the names of a body's members (they matter to kinds that take only some).
+asked again), until when a provider was out, the names of a body's members (they matter to kinds that take only some), and the
+organisation's own keys.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def inputs_of(question: Question, needs: Needs, models: tuple[str, ...]) -> Inpu
             f"{facts.endpoint.provider} {facts.endpoint.model.slug}": facts.condition.why
             for model in question.models
             for facts in model
-            if facts.condition.state is not State.OK
+            if facts.condition.state is not State.OK and facts.endpoint.own is None
         },
     )
 

@@ -19,6 +19,9 @@ from modelgates_server.routing.wishes import Facts, refusal_of
 
 FIRST_PARTY: Final = "anthropic"
 
+OWN_FIRST: Final = "the organization's own key, which comes before the operator's"
+OWN_LAST: Final = "the organization's own key, kept as a fallback"
+
 NO_ADAPTATION: Final = Adaptation()
 
 
@@ -88,6 +91,8 @@ class Plan(msgspec.Struct, frozen=True):
                 "place": entry.place,
                 "reason": entry.reason,
             }
+            if entry.endpoint.own is not None:
+                line["own"] = entry.endpoint.own.id
             if entry.code:
                 line["code"] = entry.code
             if entry.adaptation.told:
@@ -158,11 +163,13 @@ class _Order:
             out,
             0 if self._merged else model,
             condition.until_s if out else 0.0,  # the soonest to recover first
+            _turn(endpoint),
             facts.fit.behind,
             self._missed(facts),
             endpoint.provider != self._sticky if self._sticky else False,
             self.place(endpoint),
             self._measure(facts),
+            endpoint.own.sort_order if endpoint.own is not None else 0,
             self._house_place(endpoint),
             model,
             place,
@@ -178,6 +185,8 @@ class _Order:
         if condition.state is State.OUT:
             return f"last resort: out of service ({condition.why})"
         notes = [condition.why] if condition.state is State.TRIAL else []
+        if endpoint.own is not None:
+            notes.insert(0, OWN_LAST if endpoint.own.is_fallback else OWN_FIRST)
         if facts.fit.behind:
             notes.append("behind those that have all it asks for")
         if self._missed(facts):
@@ -219,6 +228,13 @@ class _Order:
         slow = latency is not None and any(latency[name] > most * 1000 for name, most in _cutoffs(self._latency))
         weak = speed is not None and any(speed[name] < least for name, least in _cutoffs(self._throughput))
         return slow or weak
+
+
+def _turn(endpoint: Endpoint) -> int:
+    """Own keys before shared capacity, whatever order is asked for, and own fallbacks after it (product-surface 4.2)."""
+    if endpoint.own is None:
+        return 1
+    return 2 if endpoint.own.is_fallback else 0
 
 
 def _place(endpoint: Endpoint, slugs: Sequence[str]) -> int:

@@ -128,6 +128,7 @@ class Exchange:
         if fault.input_tokens is None:
             self._cache.apply(request, call.body, usage)
         entry.usage = usage.whole()
+        entry.stop_reason = stop_reason
         return Answer(model.id, blocks, stop_reason, usage)
 
     # Sending

@@ -17,6 +17,7 @@ from modelgates_server.simulator.call import Call, Route, Scope, Settings, read_
 from modelgates_server.simulator.client import Client, GoneError, Receive, Send, TooLargeError
 from modelgates_server.simulator.exchange import Exchange
 from modelgates_server.simulator.faults import read_fault
+from modelgates_server.simulator.reports import PREFIX, Reports
 from modelgates_server.simulator.request import BODY_BYTES_MAX, Refused
 from modelgates_server.simulator.truth import Entry, keep, log_json, read_headers
 from modelgates_server.simulator.wires import make_wire
@@ -44,6 +45,7 @@ class Simulator:
 
     `log` holds the requests for messages, `side_log` those for counts and models.
     `script` holds faults for the next requests for messages, one each; ``{}`` is none.
+    `reports` tells what the requests cost, on Anthropic's own wire.
     """
 
     def __init__(  # noqa: PLR0913 - keyword-only, each with a use of its own
@@ -63,6 +65,7 @@ class Simulator:
         self.log: list[Entry] = []
         self.side_log: list[Entry] = []
         self.script: deque[dict[str, Any]] = deque()
+        self.reports = Reports(self.log)
         self._wire = make_wire(wire, Settings(keys, aws, region, tokens, strict, hosting, deployments))
         self._exchange = Exchange(self._wire, self.script)
         self._keep_bodies = keep_bodies
@@ -95,7 +98,9 @@ class Simulator:
         client = Client(scope, receive, send)
         route = self._wire.route(scope)
         try:
-            if route is not None and route.method == scope["method"]:
+            if self._wire.name == "anthropic" and scope["path"].startswith(PREFIX):
+                await self.reports.serve(client, scope)
+            elif route is not None and route.method == scope["method"]:
                 await self._serve(client, scope, route)
             else:
                 await self._elsewhere(client, scope, wrong_method=route is not None)

@@ -51,6 +51,8 @@ class Entry(msgspec.Struct):
     """Who signed, when the request had an AWS signature that was right."""
     stream: bool = False
     usage: dict[str, Any] = {}
+    stop_reason: str = ""
+    """Why the planned answer ends."""
     status: int = 0
     events_sent: int = 0
     output_tokens_sent: int = 0

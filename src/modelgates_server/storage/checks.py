@@ -1,16 +1,20 @@
-"""Comparing every sum in the database with what it is the sum of: each check is a query that finds nothing when all is well."""
+"""Comparing everything in the database with what it is the sum of, in one snapshot, while a server runs."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
-from modelgates_server.storage import chain
-from modelgates_server.storage.schema import SCHEMA_VERSION
+import sqlalchemy as sa
 
-EXAMPLES_MAX = 20
+from modelgates_server.storage import books, chain, schema
+from modelgates_server.storage.portable import is_postgres
+
+EXAMPLES_MAX: Final = 20
 """Of one kind, this many are listed; one is enough to know, and a damaged table would list thousands."""
+
+AUDIT_BATCH: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,108 +25,61 @@ class Problem:
     detail: str
 
 
-_HELD = """
-    SELECT line.value ->> 0 AS id, SUM(line.value ->> 2) AS held
-    FROM holds, json_each(holds.lines) AS line GROUP BY line.value ->> 0
-"""
-
-_SUMS = {
-    "held": f"""
-        SELECT 'meter ' || m.id || ' holds ' || m.held || ', its open holds make ' || COALESCE(open.held, 0)
-        FROM meters m LEFT JOIN ({_HELD}) AS open ON open.id = m.id WHERE m.held <> COALESCE(open.held, 0)
-    """,  # noqa: S608 - a constant
-    "holds": f"""
-        SELECT 'an open hold names the meter ' || open.id || ', which does not exist'
-        FROM ({_HELD}) AS open LEFT JOIN meters m ON m.id = open.id WHERE m.id IS NULL AND open.held <> 0
-    """,  # noqa: S608 - a constant
-    "key use": """
-        SELECT 'key ' || substr(m.scope_id, 1, 12) || ' is charged ' || m.posted || ' nano-USD, its generations make '
-            || COALESCE(used.cost, 0)
-        FROM meters m LEFT JOIN (SELECT key_hash, SUM(cost_nusd) AS cost FROM generations GROUP BY key_hash) AS used
-            ON used.key_hash = m.scope_id
-        WHERE m.scope = 'key' AND m.unit = 'nusd' AND m.window = 'life' AND m.posted <> COALESCE(used.cost, 0)
-    """,
-    "credit use": """
-        SELECT 'organization ' || m.scope_id || ' is charged ' || m.posted || ' nano-USD, its generations make '
-            || COALESCE(used.cost, 0)
-        FROM meters m LEFT JOIN (
-            SELECT organization_id, SUM(cost_nusd) AS cost FROM generations GROUP BY organization_id
-        ) AS used ON used.organization_id = m.scope_id
-        WHERE m.scope = 'organization' AND m.unit = 'nusd' AND m.window = 'life' AND m.posted <> COALESCE(used.cost, 0)
-    """,
-    "windows": """
-        SELECT 'meter ' || m.id || ' is charged ' || m.posted || ' nano-USD, the generations of its window make only '
-            || COALESCE(SUM(g.cost_nusd), 0)
-        FROM meters m LEFT JOIN generations g ON CASE m.scope
-                WHEN 'key' THEN g.key_hash WHEN 'member' THEN g.member_id ELSE g.workspace_id END = m.scope_id
-            AND g.created_at_ms >= m.starts_at_s * 1000 AND (m.ends_at_s IS NULL OR g.created_at_ms < m.ends_at_s * 1000)
-        WHERE m.unit = 'nusd' AND m.scope IN ('key', 'member', 'workspace')
-            AND NOT (m.scope = 'key' AND m.window = 'life')
-        GROUP BY m.id HAVING m.posted > COALESCE(SUM(g.cost_nusd), 0)
-    """,
-    "grants": """
-        SELECT 'organization ' || m.scope_id || ' has a credit of ' || m."limit" || ' nano-USD, its grants make '
-            || COALESCE(SUM(e.amount_nusd), 0)
-        FROM meters m LEFT JOIN entries e ON e.credit = 'customer:' || m.scope_id AND e.kind = 'grant'
-        WHERE m.scope = 'organization' AND m.unit = 'nusd' AND m.window = 'life'
-        GROUP BY m.id HAVING m."limit" <> COALESCE(SUM(e.amount_nusd), 0)
-    """,
-    "entries": """
-        SELECT 'organization ' || m.scope_id || ' is charged ' || m.posted || ' nano-USD, its entries make '
-            || COALESCE(SUM(CASE e.debit WHEN 'customer:' || m.scope_id THEN e.amount_nusd ELSE -e.amount_nusd END), 0)
-        FROM meters m LEFT JOIN entries e ON e.kind <> 'grant'
-            AND 'customer:' || m.scope_id IN (e.debit, e.credit)
-        WHERE m.scope = 'organization' AND m.unit = 'nusd' AND m.window = 'life'
-        GROUP BY m.id HAVING m.posted <>
-            COALESCE(SUM(CASE e.debit WHEN 'customer:' || m.scope_id THEN e.amount_nusd ELSE -e.amount_nusd END), 0)
-    """,
-    "limits": """
-        SELECT 'meter ' || id || ' carries ' || posted || ' and holds ' || held || ', above its limit ' || "limit"
-        FROM meters WHERE unit = 'nusd' AND "limit" IS NOT NULL AND posted + held > "limit"
-    """,
-    "roll-ups": """
-        SELECT 'key ' || substr(key_hash, 1, 12) || ' differs by ' || SUM(cost) || ' nano-USD between hours and generations'
-        FROM (
-            SELECT key_hash, cost_nusd AS cost FROM generations
-            UNION ALL SELECT key_hash, -cost_nusd FROM activity_hours
-        ) GROUP BY key_hash HAVING SUM(cost) <> 0
-    """,
-}
-"""Each query gives one sentence per problem."""
-
-
-def problems(connection: sqlite3.Connection) -> list[Problem]:
-    """Run every check over one snapshot of the database. Amounts are nano-USD."""
+def problems(connection: sa.Connection) -> list[Problem]:
+    """Run every check over the connection's snapshot. Empty when all is well."""
     try:
-        connection.execute("BEGIN")
-        broken = [
-            Problem("integrity", text) for (text,) in _limited(connection, "PRAGMA integrity_check") if text != "ok"
-        ]
-        return broken or list(_in_books(connection))
-    except sqlite3.DatabaseError as error:
-        return [Problem("integrity", str(error))]
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        if is_postgres(connection):
+            connection.execute(sa.text("SET LOCAL statement_timeout = 0"))  # as long as it takes
+        else:
+            broken = [text for text in _limited(connection, "PRAGMA integrity_check") if text != "ok"]
+            if broken:
+                return [Problem("integrity", text) for text in broken]
+        return list(_in_books(connection))
+    except sa.exc.DatabaseError as error:
+        if is_postgres(connection):
+            raise
+        return [Problem("integrity", str(error.orig))]
 
 
-def _in_books(connection: sqlite3.Connection) -> Iterator[Problem]:
-    version = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    if version is None or version[0] != SCHEMA_VERSION:
-        yield Problem("schema", f"the schema is not {SCHEMA_VERSION}: run modelgates db upgrade")
+def _in_books(connection: sa.Connection) -> Iterator[Problem]:
+    version = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    if version != schema.SCHEMA_VERSION:
+        yield Problem("schema", f"the schema is not {schema.SCHEMA_VERSION}: run modelgates db upgrade")
         return
-    for table, row, parent, _ in _limited(connection, "PRAGMA foreign_key_check"):
-        yield Problem("references", f"row {row} of {table} names a row of {parent} that does not exist")
-    for kind, query in _SUMS.items():
-        for (text,) in _limited(connection, query):
+    for kind, query in (*books.references(), *books.sums(connection)):
+        for text in _limited(connection, query):
             yield Problem(kind, text)
-    rows = connection.execute("SELECT * FROM audit ORDER BY id")
-    names = [column[0] for column in rows.description]
-    head = connection.execute("SELECT value FROM meta WHERE key = 'audit_head'").fetchone()
-    broken = chain.first_break((dict(zip(names, row, strict=True)) for row in rows), head[0] if head else chain.START)
-    if broken is not None:
+    if (broken := _audit(connection)) is not None:
         yield Problem("audit", broken)
+    if is_postgres(connection):
+        yield from _sequences(connection)
 
 
-def _limited(connection: sqlite3.Connection, query: str) -> list[tuple[str, ...]]:
-    return connection.execute(query).fetchmany(EXAMPLES_MAX)
+def _audit(connection: sa.Connection) -> str | None:
+    head = connection.execute(sa.text("SELECT value FROM meta WHERE key = 'audit_head'")).scalar_one_or_none()
+    query = sa.select(schema.audit).order_by(schema.audit.c.id)
+    rows = connection.execute(query, execution_options={"yield_per": AUDIT_BATCH})
+    return chain.first_break((dict(row) for row in rows.mappings()), head or chain.START)
+
+
+def _sequences(connection: sa.Connection) -> Iterator[Problem]:
+    """PostgreSQL numbers rows from a counter of its own, which must not give a number twice."""
+    for table, column in numbered():
+        given = connection.execute(
+            sa.text("SELECT pg_sequence_last_value(CAST(pg_get_serial_sequence(:table, :column) AS regclass))"),
+            {"table": table.name, "column": column.name},
+        ).scalar_one()
+        highest = connection.execute(sa.select(sa.func.max(column))).scalar_one()
+        if highest is not None and (given or 0) < highest:
+            yield Problem("sequences", f"{table.name} has a row {highest}, but counts on from {given or 0}")
+
+
+def numbered() -> list[tuple[sa.Table, sa.Column[int]]]:
+    """The tables whose rows the database numbers, with the column."""
+    found = [(table, table.autoincrement_column) for table in schema.metadata.sorted_tables]
+    return [(table, column) for table, column in found if column is not None]
+
+
+def _limited(connection: sa.Connection, query: str) -> list[str]:
+    with connection.execute(sa.text(query.replace(":", "\\:"))) as result:
+        return [str(text) for (text,) in result.fetchmany(EXAMPLES_MAX)]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from modelgates_server.errors import StoreUnavailable
+from modelgates_server.storage.engine import Database
 
 
 class ServingLock:
@@ -34,3 +37,17 @@ class ServingLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+@contextmanager
+def serving_lock(database: Database) -> Iterator[None]:
+    """Hold what serving this database needs: SQLite's lock; PostgreSQL takes any number of processes. Raises StoreUnavailable."""
+    if database.distributed:
+        yield
+        return
+    lock = ServingLock(database.path)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

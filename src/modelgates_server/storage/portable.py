@@ -21,3 +21,20 @@ def greatest(connection: sa.Connection, *values: Any) -> sa.Function[Any]:
 def is_postgres(connection: sa.Connection) -> bool:
     """Whether the connection leads to PostgreSQL."""
     return connection.dialect.name == "postgresql"
+
+
+def one_at_a_time(connection: sa.Connection, key: int) -> None:
+    """Let no other transaction that asks for `key` go on before this one ends. SQLite's transactions are alone anyway."""
+    if is_postgres(connection):
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.cast(key, sa.BigInteger))))
+
+
+def lines_of_holds(connection: sa.Connection) -> str:
+    """A query of every line of every open hold: `hold`, `organization_id`, `epoch`, meter `id`, `unit`, `held`."""
+    rows = "json_array_elements(CAST(h.lines AS json))" if is_postgres(connection) else "json_each(h.lines)"
+    named = "line(value)" if is_postgres(connection) else "line"
+    return f"""
+        SELECT h.id AS hold, h.organization_id, h.epoch, line.value ->> 0 AS id, line.value ->> 1 AS unit,
+            CAST(line.value ->> 2 AS BIGINT) AS held
+        FROM holds h, {rows} AS {named}
+    """  # noqa: S608 - constants

@@ -61,6 +61,12 @@ def test_help_waits_for_no_library(terminal: Terminal) -> None:
     assert not {"sqlalchemy", "aiohttp", "alembic", "jinja2", "uvicorn"} & set(re.findall(r"'(\w+)'", done.stderr))
 
 
+def test_lists_of_commands_break_off_nowhere(terminal: Terminal) -> None:
+    """A sentence that ends in dots says nothing."""
+    for group in ((), ("members",), ("guardrails",), ("alerts", "channels")):
+        assert "..." not in terminal.run(*group, "--help").out.partition("Commands:")[2]
+
+
 def test_a_group_alone_shows_its_help(terminal: Terminal) -> None:
     """`modelgates keys` lists what can be done with keys and counts as usage."""
     ran = terminal.run("keys")

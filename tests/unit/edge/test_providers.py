@@ -26,6 +26,7 @@ models = { "claude-opus-4-8" = "arn:aws:bedrock:us-east-1:123456789012:inference
 """
 ORDER = {"order": ["anthropic", "backup-1"]}
 FIELDS = {
+    "supports_tool_choice", "supports_diarization", "native_tools", "service_tier",
     "name", "model_id", "model_name", "context_length", "pricing", "provider_name", "tag", "quantization",
     "max_completion_tokens", "max_prompt_tokens", "supported_parameters", "status", "uptime_last_5m", "uptime_last_30m",
     "uptime_last_1d", "latency_last_30m", "throughput_last_30m", "supports_implicit_caching",
@@ -157,8 +158,10 @@ async def test_a_keys_order_is_said_in_one_change(tmp_path: Path) -> None:
     async with open_gateway(tmp_path / "g", simulators=2) as gateway:
         secret, key_hash = gateway.new_key_row("picky")
         with gateway.engine() as (engine, now_s):
-            set_key_routing(engine, key_hash, '{"order":["backup-1"]}', "test", now_s)
-        gateway.application.context.directory.refresh()
+            set_key_routing(
+                engine, gateway.initialised.organization_id, key_hash, '{"order":["backup-1"]}', "test", now_s
+            )
+        await gateway.application.context.directory.refresh()
         picky, plain = await gateway.send(ask("one"), key=secret), await gateway.send(ask("two"))
         providers = [gateway.generation(told.id)["provider"] for told in (picky, plain)]
 

@@ -19,7 +19,9 @@ ORDER = '{"order": ["bedrock", "anthropic"], "zdr": null}'
 
 
 def make(house: House, **wanted: object) -> tuple[str, KeyRow]:
-    return management.create_key(house.engine, house.pepper, NewKey("k", **wanted), "test", house.clock.now_s())
+    return management.create_key(
+        house.engine, house.pepper, house.made.organization_id, NewKey("k", **wanted), "test", house.clock.now_s()
+    )
 
 
 def last_audit(house: House) -> dict[str, object]:
@@ -28,35 +30,44 @@ def last_audit(house: House) -> dict[str, object]:
     return dict(row) | {"details": json.loads(row["details"])}
 
 
-def test_a_caller_carries_its_preferences(house: House) -> None:
+async def test_a_caller_carries_its_preferences(house: House) -> None:
     """The workspace's come before the key's; a process that remembers the caller reads it again."""
     secret, row = make(house)
     directory = house.directory()
-    assert directory.identify([secret]).routing == ()
-    workspace = management.find_workspace(house.engine)
-    management.set_workspace_routing(house.engine, workspace.id, '{"zdr":true}', "ann", house.clock.now_s())
-    management.set_key_routing(house.engine, row.hash, ORDER, "ann", house.clock.now_s())
-    directory.refresh()
+    assert (await directory.identify([secret])).routing == ()
+    workspace = management.find_workspace(house.engine, house.made.organization_id)
+    management.set_workspace_routing(
+        house.engine, house.made.organization_id, workspace.id, '{"zdr":true}', "ann", house.clock.now_s()
+    )
+    management.set_key_routing(house.engine, house.made.organization_id, row.hash, ORDER, "ann", house.clock.now_s())
+    await directory.refresh()
 
-    assert directory.identify([secret]).routing == (b'{"zdr":true}', b'{"order":["bedrock","anthropic"]}')
+    assert (await directory.identify([secret])).routing == (b'{"zdr":true}', b'{"order":["bedrock","anthropic"]}')
 
 
 def test_preferences_can_be_taken_back(house: House) -> None:
     """None, and an object that says nothing, leave the column empty."""
     _, row = make(house)
-    management.set_key_routing(house.engine, row.hash, ORDER, "ann", house.clock.now_s())
+    management.set_key_routing(house.engine, house.made.organization_id, row.hash, ORDER, "ann", house.clock.now_s())
 
     for nothing in (None, "{}", '{"zdr": null}'):
-        assert management.set_key_routing(house.engine, row.hash, nothing, "ann", house.clock.now_s()).routing is None
+        assert (
+            management.set_key_routing(
+                house.engine, house.made.organization_id, row.hash, nothing, "ann", house.clock.now_s()
+            ).routing
+            is None
+        )
 
 
 def test_a_change_is_audited(house: House) -> None:
     """One row says who set what on which key or workspace."""
     _, row = make(house)
-    management.set_key_routing(house.engine, row.hash, ORDER, "ann", house.clock.now_s())
+    management.set_key_routing(house.engine, house.made.organization_id, row.hash, ORDER, "ann", house.clock.now_s())
     key_row = last_audit(house)
-    workspace = management.find_workspace(house.engine, "default")
-    management.set_workspace_routing(house.engine, workspace.id, ORDER, "bob", house.clock.now_s())
+    workspace = management.find_workspace(house.engine, house.made.organization_id, "default")
+    management.set_workspace_routing(
+        house.engine, house.made.organization_id, workspace.id, ORDER, "bob", house.clock.now_s()
+    )
     space_row = last_audit(house)
 
     assert (key_row["actor"], key_row["action"], key_row["target"]) == ("ann", "key.routing", row.hash)
@@ -70,8 +81,8 @@ def test_what_is_no_object_is_refused(house: House, text: str) -> None:
     _, row = make(house)
 
     with pytest.raises(BadRequest):
-        management.set_key_routing(house.engine, row.hash, text, "ann", house.clock.now_s())
-    assert management.find_key(house.engine, row.hash).routing is None
+        management.set_key_routing(house.engine, house.made.organization_id, row.hash, text, "ann", house.clock.now_s())
+    assert management.find_key(house.engine, house.made.organization_id, row.hash).routing is None
 
 
 def test_only_inference_keys_have_routing(house: House) -> None:
@@ -80,8 +91,8 @@ def test_only_inference_keys_have_routing(house: House) -> None:
     now_s = house.clock.now_s()
 
     with pytest.raises(BadRequest):
-        management.set_key_routing(house.engine, row.hash, ORDER, "ann", now_s)
+        management.set_key_routing(house.engine, house.made.organization_id, row.hash, ORDER, "ann", now_s)
     with pytest.raises(NotFound):
-        management.set_key_routing(house.engine, "ff" * 32, ORDER, "ann", now_s)
+        management.set_key_routing(house.engine, house.made.organization_id, "ff" * 32, ORDER, "ann", now_s)
     with pytest.raises(NotFound):
-        management.set_workspace_routing(house.engine, "elsewhere", ORDER, "ann", now_s)
+        management.set_workspace_routing(house.engine, house.made.organization_id, "elsewhere", ORDER, "ann", now_s)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -17,40 +15,9 @@ from modelgates_server.ledger.credit import standing
 from modelgates_server.management.setup import initialise, new_sign_in_link
 from modelgates_server.storage import schema
 from modelgates_server.storage.engine import open_engine, reading
-from modelgates_server.storage.maintenance import check, upgrade
+from modelgates_server.storage.maintenance import upgrade
 
 PEPPER = bytes(range(32))
-
-
-def start(path: Path, barrier: Any, told: Any) -> None:
-    """What a replica does when it starts."""
-    barrier.wait(30)
-    upgrade(path)
-    engine = open_engine(path)
-    made = initialise(engine, PEPPER, 100 * 10**9, 1_800_000_000)
-    engine.dispose()
-    told.put((made.organization_id, made.api_key, made.management_key, made.already))
-
-
-def test_processes_that_start_together_make_one_grant_and_one_key(tmp_path: Path) -> None:
-    """Of four replicas on an empty folder one initialises; all serve the same organisation."""
-    spawn = multiprocessing.get_context("spawn")
-    barrier, told = spawn.Barrier(4), spawn.Queue()
-    processes = [spawn.Process(target=start, args=(tmp_path / "m.db", barrier, told)) for _ in range(4)]
-    for process in processes:
-        process.start()
-    made = [told.get(timeout=60) for _ in processes]
-    for process in processes:
-        process.join(30)
-    assert len({organization for organization, *_ in made}) == 1
-    assert sorted(already for *_, already in made) == [False, True, True, True]
-    assert sum(key is not None for _, key, *_ in made) == 1
-    engine = open_engine(tmp_path / "m.db")
-    with reading(engine) as connection:
-        assert standing(connection, made[0][0]).granted_nusd == 100 * 10**9
-        assert connection.execute(sa.select(sa.func.count()).select_from(schema.api_keys)).scalar_one() == 2
-    engine.dispose()
-    assert check(tmp_path / "m.db") == []
 
 
 def test_the_first_start_gives_one_key_of_each_class(house: House) -> None:

@@ -18,8 +18,10 @@ metadata = MetaData()
 _BIG = BigInteger().with_variant(Integer, "sqlite")
 
 
-def _table(name: str, *columns: Column[object] | CheckConstraint | Index, rowid: bool = True) -> Table:
-    return Table(name, metadata, *columns, sqlite_strict=True, sqlite_with_rowid=rowid)
+def _table(name: str, *columns: Column[object] | CheckConstraint | Index, rowid: bool = True, fill: int = 100) -> Table:
+    return Table(
+        name, metadata, *columns, sqlite_strict=True, sqlite_with_rowid=rowid, postgresql_with={"fillfactor": fill}
+    )
 
 
 def _text(name: str, *, null: bool = False, key: bool = False) -> Column[object]:
@@ -106,6 +108,7 @@ meters = _table(
     CheckConstraint("posted >= 0 AND held >= 0", name="meters_not_negative"),
     Index("meters_ends", "unit", "ends_at_s"),
     rowid=False,
+    fill=50,
 )
 
 holds = _table(
@@ -124,7 +127,7 @@ holds = _table(
 
 entries = _table(
     "entries",
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", _BIG, primary_key=True, autoincrement=True),
     _text("organization_id"),
     _int("created_at_s"),
     _text("kind"),
@@ -188,6 +191,7 @@ generations = _table(
         "session_id",
         "created_at_ms",
         sqlite_where=text("session_id IS NOT NULL"),
+        postgresql_where=text("session_id IS NOT NULL"),
     ),
 )
 
@@ -210,6 +214,7 @@ activity_hours = _table(
     _int("cost_nusd"),
     Index("activity_hours_key", "key_hash", "hour_s"),
     rowid=False,
+    fill=70,
 )
 
 sign_in_links = _table(
@@ -232,7 +237,7 @@ sessions = _table(
 
 audit = _table(
     "audit",
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", _BIG, primary_key=True, autoincrement=True),
     _text("organization_id"),
     _int("created_at_s"),
     _text("actor"),
@@ -246,4 +251,4 @@ audit = _table(
 
 def upgrade() -> None:
     """Create every table."""
-    metadata.create_all(op.get_bind())
+    metadata.create_all(op.get_bind(), checkfirst=False)

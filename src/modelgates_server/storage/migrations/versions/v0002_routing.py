@@ -21,4 +21,5 @@ def upgrade() -> None:
         "generations",
         ["conversation", "created_at_ms"],
         sqlite_where=sa.text("conversation IS NOT NULL"),
+        postgresql_where=sa.text("conversation IS NOT NULL"),
     )

@@ -5,6 +5,8 @@ Everything is added, nothing is taken away: a server of the version before goes 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from alembic import op
 from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Integer, MetaData, Table, Text, text
 
@@ -19,8 +21,7 @@ _BIG = BigInteger().with_variant(Integer, "sqlite")
 
 
 def _table(name: str, *columns: Column[object] | CheckConstraint | Index, fill: int = 100) -> Table:
-    options = {"postgresql_with": {"fillfactor": fill}} if fill < 100 else {}
-    return Table(name, metadata, *columns, sqlite_strict=True, **options)
+    return Table(name, metadata, *columns, sqlite_strict=True, postgresql_with={"fillfactor": fill})
 
 
 def _text(name: str, *, null: bool = False, key: bool = False, default: str | None = None) -> Column[object]:
@@ -244,19 +245,31 @@ _COLUMNS = {
 }
 
 
+class IndexAhead(NamedTuple):
+    """An index on a table that may be large: on PostgreSQL it is built beforehand, beside a running server."""
+
+    name: str
+    table: str
+    columns: tuple[str, ...]
+    where: str | None = None
+
+
+INDEXES = (
+    IndexAhead("members_email", "members", ("organization_id", "email")),
+    IndexAhead("entries_few", "entries", ("organization_id", "id"), "kind <> 'charge'"),
+    IndexAhead("entries_few_generation", "entries", ("generation_id",), "kind <> 'charge'"),
+    IndexAhead("activity_hours_organization", "activity_hours", ("organization_id", "hour_s")),
+)
+
+
 def upgrade() -> None:
-    metadata.create_all(op.get_bind(), tables=[table for name, table in metadata.tables.items() if name not in _KNOWN])
+    made = [table for name, table in metadata.tables.items() if name not in _KNOWN]
+    metadata.create_all(op.get_bind(), tables=made, checkfirst=False)  # a table of that name is somebody else's
     for table, columns in _COLUMNS.items():
         for column in columns:
             op.add_column(table, column)
-    op.create_index("members_email", "members", ["organization_id", "email"])
-    op.create_index("holds_epoch", "holds", ["epoch"])
-    op.create_index("entries_organization", "entries", ["organization_id", "id"])
-    op.create_index(
-        "entries_generation",
-        "entries",
-        ["generation_id"],
-        sqlite_where=text("generation_id IS NOT NULL"),
-        postgresql_where=text("generation_id IS NOT NULL"),
-    )
-    op.create_index("activity_hours_organization", "activity_hours", ["organization_id", "hour_s"])
+    for index in INDEXES:
+        where = text(index.where) if index.where else None
+        op.create_index(
+            index.name, index.table, list(index.columns), sqlite_where=where, postgresql_where=where, if_not_exists=True
+        )

@@ -1,0 +1,223 @@
+"""Puts the parts of the application together: which adapter stands behind which name. `app.py` owns their lives."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from modelgates_server.accounts.directory import Directory
+from modelgates_server.accounts.values import CredentialRef
+from modelgates_server.activity.metrics import Metrics
+from modelgates_server.activity.reports import recall
+from modelgates_server.alerts.courier import Courier, Operator
+from modelgates_server.alerts.outbox import Outbox
+from modelgates_server.alerts.watch import Watch
+from modelgates_server.api.app import OPENAPI_PATH, PREFIX, build_api, owned
+from modelgates_server.api.house import House as ApiHouse
+from modelgates_server.catalogue.load import bundled, load_catalogue
+from modelgates_server.config import Config, ProviderConfig
+from modelgates_server.config.endpoints import endpoints_of
+from modelgates_server.config.values import Alerts
+from modelgates_server.console.pages import Pages
+from modelgates_server.console.status import House, ProviderLine
+from modelgates_server.edge.context import Context, EdgeSettings
+from modelgates_server.edge.mount import Mount
+from modelgates_server.edge.server import Route, Server
+from modelgates_server.ledger.ledger import Ledger
+from modelgates_server.listener import listen_url
+from modelgates_server.management.credentials import places_of
+from modelgates_server.outbound.guard import Guard
+from modelgates_server.outbound.http import Outbound
+from modelgates_server.outbound.smtp import MailServer
+from modelgates_server.providers.base import Setup
+from modelgates_server.providers.kinds import build_provider
+from modelgates_server.providers.own import OwnProviders
+from modelgates_server.reconcile.accounts import accounts_of
+from modelgates_server.reconcile.run import Daily
+from modelgates_server.relay.answers import StreamAnswer
+from modelgates_server.relay.carry import Carrier
+from modelgates_server.relay.funds import Funds
+from modelgates_server.relay.own import Speakers
+from modelgates_server.relay.router import Router
+from modelgates_server.relay.spine import Relay
+from modelgates_server.relay.values import Settings, Stopping
+from modelgates_server.routing.fit import Fitter
+from modelgates_server.routing.health import Health
+from modelgates_server.routing.stick import Stickiness
+from modelgates_server.storage.engine import open_engine
+from modelgates_server.storage.opening import Store
+from modelgates_server.storage.writer import Writer
+from modelgates_server.tasks import Tasks
+from modelgates_server.vault.envelope import Ring, Vault
+from modelgates_server.vault.secret import load_secret
+
+COUNT_S: Final = 10.0
+"""A token count is quick or of no use: a refusal must not wait for it, and clients estimate by themselves."""
+
+_SPREAD: Final = random.Random().random  # noqa: S311 - pauses that differ, not secrets
+
+
+@dataclass(slots=True)
+class Application:
+    """A built gateway: the ASGI application and the parts that tests look at."""
+
+    asgi: Server
+    context: Context
+    ledger: Ledger
+    writer: Writer
+    tasks: Tasks
+    relay: Relay
+    store: Store
+    watch: Watch
+    courier: Courier
+    daily: Daily
+
+
+class Parts(NamedTuple):
+    """What an application is assembled from."""
+
+    config: Config
+    store: Store
+    ledger: Ledger
+    outbound: Outbound
+    guarded: Outbound
+    tasks: Tasks
+    sandbox_url: str | None
+
+
+def assemble(parts: Parts) -> Application:
+    """Build everything that serves requests."""
+    config, store, ledger, outbound, guarded, tasks, sandbox_url = parts
+    clock, reader, writer = store.clock, store.reader, store.writer
+    catalogue = load_catalogue(bundled(), _file(config.catalogue.models))
+    secret = load_secret(config, create=False)
+    directory = Directory(reader, secret, clock)
+    settings = _settings(config)
+    metrics = Metrics()
+    metrics.watch("store_batches", "Transactions of the writer", lambda: writer.batches)
+    metrics.watch("store_units", "Changes that those transactions carried", lambda: writer.units)
+    setups = {entry.slug: _setup(entry, sandbox_url) for entry in config.providers}
+    providers = {slug: build_provider(setup, outbound) for slug, setup in setups.items()}
+    speakers = Speakers(providers, OwnProviders(setups, outbound, partial(_unsealed, secret)).find)
+    router = Router(
+        catalogue=catalogue,
+        endpoints=endpoints_of(catalogue, config.providers),
+        fitter=Fitter(config.kinds, [entry.traits for entry in config.providers]),
+        health=Health(_SPREAD, cool_s_max=config.routing.cool_s_max),
+        stickiness=Stickiness(),
+        clock=clock,
+        order=tuple(config.routing.order),
+        recall=partial(recall, reader),
+    )
+    metrics.watch_providers(
+        providers, lambda: [slug for slug, _, _ in router.health.out_of_service(clock.monotonic_s())]
+    )
+    live: dict[str, StreamAnswer] = {}
+    relay = Relay(
+        catalogue=catalogue,
+        router=router,
+        speakers=speakers,
+        carrier=Carrier(router, speakers, settings, live, _SPREAD),
+        ledger=ledger,
+        funds=Funds(ledger, directory, clock, settings, catalogue.version),
+        metrics=metrics,
+        clock=clock,
+        settings=settings,
+        live=live,
+        stopping=Stopping(),
+        spawn=tasks.spawn,
+    )
+    context = Context(
+        relay, directory, catalogue, reader, metrics, clock, tasks,
+        EdgeSettings(config.routing.first_ping_s, config.routing.ping_s),
+    )  # fmt: skip
+    engine = open_engine(store.database)
+    house = _house(config)
+    pages = Pages(engine, clock, house)
+    operator = operator_of(config.alerts)
+    courier = Courier(engine, secret, operator, outbound, guarded, clock, house.origin)
+    api = Mount(
+        build_api(
+            ApiHouse(
+                engine, secret, clock, catalogue, house.origin,
+                api_grants=config.credits.api_grants, places=places_of(config.providers),
+                guard=Guard(config.server.outbound_allow), courier=courier,
+            )
+        ),
+        PREFIX, owned(), frozenset({OPENAPI_PATH}),
+    )  # fmt: skip
+    forms = {path: {"POST": _page(form)} for path, form in pages.forms().items()}
+    routes = {
+        path: Route({"GET": _page(page), "HEAD": _page(page), **forms.get(path, {})})
+        for path, page in pages.routes().items()
+    }
+    outbox = Outbox(operator.channels)
+    watch = Watch(engine, outbox, clock, config.alerts.thresholds)
+    daily = Daily(engine, accounts_of(catalogue, config.providers, outbound), outbox, clock)
+    return Application(
+        Server(context, routes, api), context, ledger, writer, tasks, relay, store, watch, courier, daily
+    )
+
+
+def operator_of(alerts: Alerts) -> Operator:
+    """The operator's own channels, and the way to send mail."""
+    smtp, password, secret = alerts.smtp_url, alerts.smtp_password, alerts.webhook_secret
+    server = None
+    if smtp is not None:
+        server = MailServer(smtp.host, smtp.port, smtp.security, smtp.user, password.reveal() if password else None)
+    return Operator(alerts.webhook_url, secret.reveal() if secret else None, alerts.email_to, alerts.email_from, server)
+
+
+def _house(config: Config) -> House:
+    server = config.server
+    origin = server.public_url or listen_url(server.host, server.port, tls=server.tls_cert is not None)
+    return House(origin, tuple(ProviderLine(entry.slug, entry.kind) for entry in config.providers))
+
+
+def _page(handler: Callable[[Any], Awaitable[None]]) -> Callable[[Context, Any], Awaitable[None]]:
+    async def page(_context: Context, request: Any) -> None:
+        await handler(request)
+
+    return page
+
+
+def _settings(config: Config) -> Settings:
+    routing = config.routing
+    return Settings(
+        first_byte_s=routing.first_byte_s,
+        answer_s=routing.answer_s,
+        count_s=min(COUNT_S, routing.first_byte_s),
+        idle_s=routing.idle_s,
+        total_s=routing.total_s,
+        hold_wait_s=routing.hold_wait_s,
+        retry_pause_s=routing.retry_pause_s,
+        attempts_max=routing.attempts_max,
+        clamp=routing.clamp,
+    )
+
+
+def _file(path: Path | None) -> bytes | None:
+    return None if path is None else path.read_bytes()
+
+
+def _unsealed(secret: bytes, ref: CredentialRef) -> str:
+    """An organisation's own key, from what callers carry of it. Raises SealBroken."""
+    vault = Vault(secret, Ring(ref.kek_id, {ref.kek_id: ref.salt}))
+    place = {"organization_id": ref.organization_id, "record_id": ref.id, "destination": ref.base_url}
+    return vault.open(ref.sealed, **place).decode()
+
+
+def _setup(entry: ProviderConfig, sandbox_url: str | None) -> Setup:
+    sandbox = entry.kind == "sandbox"
+    return Setup(
+        slug=entry.slug,
+        kind=entry.traits,
+        base_url=(sandbox_url or "") if sandbox else entry.base_url,
+        api_key="sandbox" if sandbox else entry.api_key.reveal() if entry.api_key else None,
+        key_header=entry.key_header,
+        settings=entry.settings,
+    )

@@ -1,0 +1,112 @@
+"""`audit`: the log of all changes, whether it is whole, and a signed copy of it."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from modelgates_server.cli.files import write_lines
+from modelgates_server.cli.frame import EXIT_FAILED, Options, Report
+from modelgates_server.cli.local import opened
+from modelgates_server.cli.output import COLUMNS, clean, dollars, indented, moment, rfc3339, table
+from modelgates_server.cli.people import owner_names
+from modelgates_server.errors import BadRequest
+from modelgates_server.management import audit
+from modelgates_server.management.audit import AuditFilter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+__all__ = ["AuditFilter", "export", "show", "verify"]
+
+_INDENT = "    "
+
+_ID_SHOWN = 24
+"""Ids begin with their time, so this much names one; `--json` shows all of it."""
+
+
+def show(options: Options, limit: int, wanted: AuditFilter) -> Report:
+    """List changes, newest first."""
+    with opened(options) as place:
+        found = audit.list_audit(place.engine, place.organization_id, wanted, 0, limit)
+        names = owner_names(place)
+    data = [
+        {
+            "id": row.digest,
+            "created_at": rfc3339(row.created_at_s),
+            "actor": row.actor,
+            "action": row.action,
+            "target": row.target,
+            "details": json.loads(row.details),
+        }
+        for row in found.rows
+    ]
+    lines = [
+        (moment(row.created_at_s, seconds=True), _named(row.actor, names), row.action, _named(row.target, names))
+        for row in found.rows
+    ]
+    head, *shown = table(("When", "Who", "What", "To"), lines).splitlines()
+    said = [_said(one["details"], names) for one in data]
+    text = "\n".join([head, *(line for pair in zip(shown, said, strict=True) for line in pair if line)])
+    more = f"\n\n{found.total - len(lines)} older ones are not shown" if found.total > len(lines) else ""
+    return Report({"data": data, "total_count": found.total}, text + more)
+
+
+def verify(options: Options, file: Path | None) -> Report:
+    """Walk the chain, and compare it with an export. Exit 1 when it is broken."""
+    with opened(options) as place:
+        lines = [] if file is None else _lines(file)
+        verdict = audit.verify_export(place.engine, place.pepper, lines) if file else audit.verify(place.engine)
+    data = {"whole": verdict.broken is None, "rows": verdict.rows, "broken": verdict.broken}
+    whole = f"The log is whole: {verdict.rows} rows"
+    text = f"The log is broken: {verdict.broken}" if verdict.broken else whole + (f", as in {file}" if file else "")
+    return Report(data, text, EXIT_FAILED if verdict.broken else 0)
+
+
+def export(options: Options, target: Path) -> Report:
+    """Write the log with its signed head. Raises ConfigError when the file cannot be written."""
+    with opened(options) as place:
+        lines = audit.export(place.engine, place.pepper, place.now_s)
+        rows = write_lines(target, (f"{line}\n" for line in lines)) - 1
+    return Report({"file": str(target), "rows": rows}, f"{target}: {rows} rows and the signed head")
+
+
+def _named(text: str, names: Mapping[str, str]) -> str:
+    """An actor or a target as people know it; ``workspace:ws-…`` keeps its first word."""
+    kind, colon, name = text.rpartition(":")
+    return kind + colon + names.get(name, name[:_ID_SHOWN])
+
+
+def _said(details: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """What changed, in words under its line: ``limit $5.00, mode hard``; nothing for what is not said."""
+    parts = [f"{name} {value}" for name, value in _parts(details, names)]
+    return indented("\n".join(textwrap.wrap(clean(", ".join(parts)), COLUMNS - len(_INDENT))), _INDENT)
+
+
+def _parts(details: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for name, value in details.items():
+        words = name.removesuffix("_nusd").removesuffix("_s").replace("_", " ")
+        if isinstance(value, dict):
+            yield from ((f"{words} {inner}", text) for inner, text in _parts(value, names))
+        elif isinstance(value, list):
+            yield words, " ".join(names.get(str(one), str(one)) for one in value) or "none"
+        elif name.endswith("_nusd") and isinstance(value, int):
+            yield words, dollars(value)
+        elif name.endswith("_at_s") and isinstance(value, int):
+            yield words, moment(value)
+        elif isinstance(value, bool):
+            yield words, "yes" if value else "no"
+        elif value is not None:
+            yield (
+                words,
+                names.get(str(value), json.dumps(value, ensure_ascii=False) if " " in str(value) else str(value)),
+            )
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRequest(f"cannot read {file}: {error}") from error

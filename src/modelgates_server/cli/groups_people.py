@@ -1,0 +1,225 @@
+"""The commands of organisations, members and workspaces: words and options. What they do stands in modules of their own."""
+
+# ruff: noqa: PLC0415 - a command that is not called costs nothing
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from modelgates_server.cli.frame import Options, Report, common, family, placed
+
+ROLES = click.Choice(["admin", "member"])
+SCOPES = click.Choice(["organization", "workspace", "app", "member"])
+RATE_SCOPES = click.Choice(["organization", "workspace", "member"])
+WINDOWS = click.Choice(["day", "week", "month", "life"])
+
+
+@family
+def organizations() -> None:
+    """Make and list organizations; each sees only itself."""
+
+
+@organizations.command("create")
+@click.argument("name")
+@click.option("--admin", default="Admin", show_default=True, metavar="N", help="Its first admin's name.")
+@click.option("--email", metavar="A", help="Its first admin's mail address.")
+@click.option("--credit", metavar="USD", help="Credit that it begins with.")
+@common
+def organizations_create(options: Options, name: str, admin: str, email: str | None, credit: str | None) -> Report:
+    """Make an organization; shows a management key and its admin's sign-in link, this once."""
+    from modelgates_server.cli import organizations as work
+
+    return work.create(options, name, admin, email, credit)
+
+
+@organizations.command("list")
+@common
+def organizations_list(options: Options) -> Report:
+    """List every organization of this installation."""
+    from modelgates_server.cli import organizations as work
+
+    return work.show(options)
+
+
+@family
+def members() -> None:
+    """Invite, add, list and remove people; give them roles and shares."""
+
+
+@members.command("list")
+@placed
+def members_list(options: Options) -> Report:
+    """List the members with their monthly shares."""
+    from modelgates_server.cli import members as work
+
+    return work.show(options)
+
+
+@members.command("invite")
+@click.argument("email")
+@click.option("--name", required=True, metavar="N", help="What people call them.")
+@click.option("--role", type=ROLES, default="member", show_default=True, help="What they may do.")
+@click.option("--workspace", metavar="SLUG", help="A workspace to join besides the default one.")
+@click.option("--share", metavar="USD", help="What all their keys together may spend in a month.")
+@placed
+def members_invite(options: Options, **guest: Any) -> Report:
+    """Invite EMAIL; shows a link that makes them a member, once, within seven days."""
+    from modelgates_server.cli import members as work
+
+    return work.invite(options, work.Guest(**guest))
+
+
+@members.command("invitations")
+@placed
+def members_invitations(options: Options) -> Report:
+    """List invitations, whatever became of them."""
+    from modelgates_server.cli import members as work
+
+    return work.show_invitations(options)
+
+
+@members.command("revoke")
+@click.argument("invitation")
+@placed
+def members_revoke(options: Options, invitation: str) -> Report:
+    """Take an open INVITATION (its id) back."""
+    from modelgates_server.cli import members as work
+
+    return work.revoke(options, invitation)
+
+
+@members.command("accept")
+@click.argument("token")
+@common
+def members_accept(options: Options, token: str) -> Report:
+    """Use an invitation's TOKEN here; shows a sign-in link for the new member."""
+    from modelgates_server.cli import members as work
+
+    return work.accept(options, token)
+
+
+@members.command("add")
+@click.option("--name", required=True, metavar="N", help="What people call them.")
+@click.option("--email", metavar="A", help="Their mail address.")
+@click.option("--role", type=ROLES, default="member", show_default=True, help="What they may do.")
+@placed
+def members_add(options: Options, name: str, email: str | None, role: str) -> Report:
+    """Make somebody a member at once, without an invitation."""
+    from modelgates_server.cli import members as work
+
+    return work.add(options, name, email, role)
+
+
+@members.command("role")
+@click.argument("member")
+@click.argument("role", type=ROLES)
+@placed
+def members_role(options: Options, member: str, role: str) -> Report:
+    """Make a MEMBER (id, address or exact name) an admin, or an admin a member."""
+    from modelgates_server.cli import members as work
+
+    return work.set_role(options, member, role)
+
+
+@members.command("remove")
+@click.argument("member")
+@placed
+def members_remove(options: Options, member: str) -> Report:
+    """Remove a MEMBER (id, address or exact name); from now on no key of theirs admits a request."""
+    from modelgates_server.cli import members as work
+
+    return work.remove(options, member)
+
+
+@members.command("share")
+@click.argument("member")
+@click.argument("usd")
+@placed
+def members_share(options: Options, member: str, usd: str) -> Report:
+    """Let all keys of a MEMBER together spend USD a month; none takes the share away."""
+    from modelgates_server.cli import members as work
+
+    return work.share(options, member, usd)
+
+
+@family
+def workspaces() -> None:
+    """Make, change and delete workspaces; say who is in them."""
+
+
+@workspaces.command("list")
+@placed
+def workspaces_list(options: Options) -> Report:
+    """List the workspaces, the default one first."""
+    from modelgates_server.cli import workspaces as work
+
+    return work.show(options)
+
+
+@workspaces.command("create")
+@click.argument("name")
+@click.option("--slug", metavar="S", help="Its short name in addresses.  [default: made of the name]")
+@click.option("--description", metavar="T", help="What it is for.")
+@placed
+def workspaces_create(options: Options, name: str, slug: str | None, description: str | None) -> Report:
+    """Make a workspace called NAME."""
+    from modelgates_server.cli import workspaces as work
+
+    return work.create(options, name, slug, description)
+
+
+@workspaces.command("update")
+@click.argument("workspace")
+@click.option("--name", metavar="N", help="What people call it.")
+@click.option("--slug", metavar="S", help="Its short name in addresses.")
+@click.option("--description", metavar="T", help="What it is for.")
+@placed
+def workspaces_update(options: Options, workspace: str, **changes: Any) -> Report:
+    """Change a WORKSPACE (slug or id)."""
+    from modelgates_server.cli import workspaces as work
+
+    return work.update(options, workspace, {name: value for name, value in changes.items() if value is not None})
+
+
+@workspaces.command("delete")
+@click.argument("workspace")
+@placed
+def workspaces_delete(options: Options, workspace: str) -> Report:
+    """Delete a WORKSPACE: not the default one, and not while keys are in it."""
+    from modelgates_server.cli import workspaces as work
+
+    return work.delete(options, workspace)
+
+
+@workspaces.command("members")
+@click.argument("workspace")
+@placed
+def workspaces_members(options: Options, workspace: str) -> Report:
+    """List who is in a WORKSPACE; everybody is in the default one."""
+    from modelgates_server.cli import workspaces as work
+
+    return work.show_members(options, workspace)
+
+
+@workspaces.command("join")
+@click.argument("workspace")
+@click.argument("member", nargs=-1, required=True)
+@placed
+def workspaces_join(options: Options, workspace: str, member: tuple[str, ...]) -> Report:
+    """Make each MEMBER of the organization a member of a WORKSPACE."""
+    from modelgates_server.cli import workspaces as work
+
+    return work.join(options, workspace, member)
+
+
+@workspaces.command("leave")
+@click.argument("workspace")
+@click.argument("member", nargs=-1, required=True)
+@placed
+def workspaces_leave(options: Options, workspace: str, member: tuple[str, ...]) -> Report:
+    """Take each MEMBER out of a WORKSPACE; not while they have keys there."""
+    from modelgates_server.cli import workspaces as work
+
+    return work.leave(options, workspace, member)

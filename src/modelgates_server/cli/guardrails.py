@@ -1,0 +1,215 @@
+"""`guardrails`: budgets and lists that are given to keys or members."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from modelgates_server.catalogue.load import bundled, load_catalogue
+from modelgates_server.cli.frame import Options, Report
+from modelgates_server.cli.local import ACTOR, opened
+from modelgates_server.cli.output import dollars, in_usd, table
+from modelgates_server.errors import BadRequest
+from modelgates_server.management import assignments, guardrails, keys, members, workspaces
+from modelgates_server.management.guardrails import Rules, default_guardrail_id, model_slugs
+from modelgates_server.management.shown import ZDR, guardrail_data
+from modelgates_server.money import nusd_from_usd
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modelgates_server.cli.local import Workplace
+    from modelgates_server.management.guardrails import GuardrailRow
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The options of ``guardrails create`` and ``update``, as they were written; ``none`` clears."""
+
+    name: str | None = None
+    description: str | None = None
+    limit: str | None = None
+    reset: str | None = None
+    soft: bool | None = None
+    include_byok: bool | None = None
+    allow_model: tuple[str, ...] = ()
+    ignore_model: tuple[str, ...] = ()
+    allow_provider: tuple[str, ...] = ()
+    ignore_provider: tuple[str, ...] = ()
+    zdr: bool | None = None
+
+
+def create(options: Options, workspace: str | None, wanted: Wanted) -> Report:
+    """Make a guardrail; it enforces nothing until it is assigned."""
+    with opened(options) as place:
+        rules = Rules(**{"name": "", **_changes(place, wanted)})
+        row = guardrails.create_guardrail(place.engine, place.organization_id, workspace, rules, ACTOR, place.now_s)
+    return Report({"data": _data(row)}, f"{_told(row)}\nIt enforces nothing until it is assigned.")
+
+
+def update(options: Options, selector: str | None, default_of: str | None, wanted: Wanted) -> Report:
+    """Change a guardrail, or a workspace's default one, which is made by this."""
+    if (selector is None) is (default_of is None):
+        raise BadRequest("name a guardrail, or a workspace with --default-of")
+    with opened(options) as place:
+        changes = _changes(place, wanted)
+        if not changes:
+            raise BadRequest("there is nothing to change", remedy="name a rule, such as --limit 5 --reset daily")
+        if default_of is not None:
+            space = workspaces.find_workspace(place.engine, place.organization_id, default_of)
+            guardrail_id = default_guardrail_id(space.id)
+        else:
+            guardrail_id = guardrails.choose_guardrail(place.engine, place.organization_id, selector or "").id
+        row = guardrails.update_guardrail(
+            place.engine, place.organization_id, guardrail_id, changes, ACTOR, place.now_s
+        )
+    return Report({"data": _data(row)}, _told(row))
+
+
+def show(options: Options, workspace: str | None) -> Report:
+    """List guardrails with those who have them."""
+    with opened(options) as place:
+        rows = guardrails.list_guardrails(place.engine, place.organization_id, workspace).rows
+        of_keys = assignments.list_key_assignments(place.engine, place.organization_id).rows
+        of_members = assignments.list_member_assignments(place.engine, place.organization_id).rows
+    data = [
+        _data(row)
+        | {
+            "key_hashes": [one.key_hash for one in of_keys if one.guardrail_id == row.id],
+            "member_user_ids": [one.user_id for one in of_members if one.guardrail_id == row.id],
+        }
+        for row in rows
+    ]
+    head = ("Name", "Budget", "Mode", "Rules", "Keys", "Members", "Id")
+    lines = [
+        (
+            row.rules.name, _budget(row), row.rules.mode, _lists(row),
+            *(("all", "all") if row.is_default else (len(one["key_hashes"]), len(one["member_user_ids"]))), row.id,
+        )
+        for row, one in zip(rows, data, strict=True)
+    ]  # fmt: skip
+    return Report({"data": data}, table(head, lines))
+
+
+def assign(options: Options, selector: str, key: Sequence[str], member: Sequence[str]) -> Report:
+    """Give a guardrail to keys and members."""
+    with opened(options) as place:
+        row, hashes, ids = _whom(place, selector, key, member)
+        given = {"keys": 0, "members": 0}
+        if hashes:
+            given["keys"] = assignments.assign_keys(
+                place.engine, place.organization_id, row.id, hashes, ACTOR, place.now_s
+            )
+        if ids:
+            given["members"] = assignments.assign_members(
+                place.engine, place.organization_id, row.id, ids, ACTOR, place.now_s
+            )
+    text = f"{row.rules.name} holds for {_counted(given)} now."
+    return Report({"assigned_count": sum(given.values()), **given}, text)
+
+
+def unassign(options: Options, selector: str, key: Sequence[str], member: Sequence[str]) -> Report:
+    """Take a guardrail from keys and members."""
+    with opened(options) as place:
+        row, hashes, ids = _whom(place, selector, key, member)
+        taken = {"keys": 0, "members": 0}
+        if hashes:
+            taken["keys"] = assignments.unassign_keys(
+                place.engine, place.organization_id, row.id, hashes, ACTOR, place.now_s
+            )
+        if ids:
+            taken["members"] = assignments.unassign_members(
+                place.engine, place.organization_id, row.id, ids, ACTOR, place.now_s
+            )
+    text = f"{row.rules.name} is taken from {_counted(taken)}."
+    return Report({"unassigned_count": sum(taken.values()), **taken}, text)
+
+
+def _counted(those: dict[str, int]) -> str:
+    """So many keys and members: ``1 member``, ``2 keys and 1 member``."""
+    parts = [f"{count} {name if count != 1 else name.removesuffix('s')}" for name, count in those.items() if count]
+    return " and ".join(parts) or "nobody else"
+
+
+def delete(options: Options, selector: str) -> Report:
+    """Delete a guardrail and its assignments."""
+    with opened(options) as place:
+        row = guardrails.choose_guardrail(place.engine, place.organization_id, selector)
+        guardrails.delete_guardrail(place.engine, place.organization_id, row.id, ACTOR, place.now_s)
+    return Report({"deleted": True, "id": row.id}, f"{row.rules.name} is deleted, with its assignments.")
+
+
+def _whom(
+    place: Workplace, selector: str, key: Sequence[str], member: Sequence[str]
+) -> tuple[GuardrailRow, list[str], list[str]]:
+    if not key and not member:
+        raise BadRequest("there is nobody to assign", remedy="name --key or --member, also several times")
+    row = guardrails.choose_guardrail(place.engine, place.organization_id, selector)
+    hashes = [keys.find_key(place.engine, place.organization_id, one).hash for one in key]
+    ids = [members.find_member(place.engine, place.organization_id, one).id for one in member]
+    return row, hashes, ids
+
+
+def _changes(place: Workplace, wanted: Wanted) -> dict[str, Any]:
+    """What was given, by the names of `Rules`."""
+    said: dict[str, Any] = {}
+    if wanted.name is not None:
+        said["name"] = wanted.name
+    if wanted.description is not None:
+        said["description"] = None if wanted.description == "none" else wanted.description
+    if wanted.limit is not None:
+        said["limit_nusd"] = None if wanted.limit == "none" else nusd_from_usd(wanted.limit)
+        if wanted.limit == "none":
+            said["reset_interval"] = None
+    if wanted.reset is not None:
+        said["reset_interval"] = wanted.reset
+    if wanted.soft is not None:
+        said["mode"] = "soft" if wanted.soft else "hard"
+    if wanted.include_byok is not None:
+        said["include_byok"] = wanted.include_byok
+    if wanted.zdr is not None:
+        said["settings"] = dict.fromkeys(ZDR, wanted.zdr)
+    return said | _listed(place, wanted)
+
+
+def _listed(place: Workplace, wanted: Wanted) -> dict[str, Any]:
+    said: dict[str, Any] = {}
+    path = place.config.catalogue.models
+    for field, entries in (("allowed_models", wanted.allow_model), ("ignored_models", wanted.ignore_model)):
+        if entries == ("none",):
+            said[field] = None
+        elif entries:
+            catalogue = load_catalogue(bundled(), path.read_bytes() if path else None)
+            said[field] = model_slugs(catalogue, entries, field)
+    for field, slugs in (("allowed_providers", wanted.allow_provider), ("ignored_providers", wanted.ignore_provider)):
+        if slugs:
+            said[field] = None if slugs == ("none",) else slugs
+    return said
+
+
+def _data(row: GuardrailRow) -> dict[str, Any]:
+    return in_usd(guardrail_data(row))
+
+
+def _told(row: GuardrailRow) -> str:
+    return f"{row.rules.name} ({row.id}): {_budget(row)}, {row.rules.mode}; {_lists(row)}."
+
+
+def _budget(row: GuardrailRow) -> str:
+    rules = row.rules
+    return "no budget" if rules.limit_nusd is None else f"{dollars(rules.limit_nusd)} {rules.reset_interval}"
+
+
+def _lists(row: GuardrailRow) -> str:
+    rules = row.rules
+    parts = [
+        f"{word} {', '.join(entries)}"
+        for word, entries in (
+            ("only", rules.allowed_models), ("not", rules.ignored_models), ("only from", rules.allowed_providers),
+            ("not from", rules.ignored_providers),
+        )
+        if entries
+    ]  # fmt: skip
+    if any(rules.settings.get(name) for name in ZDR):
+        parts.append("zero data retention")
+    return "; ".join(parts) or "no lists"

@@ -1,0 +1,45 @@
+"""The management API's place below the edge: which paths are its, in every accepted spelling, and how it is called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from modelgates_server.edge.exchange import Receive, Request, Scope, Send
+
+Asgi = Callable[[Any, Any, Any], Awaitable[None]]
+
+_SPELLING: Final = re.compile(r"(?:/api)?(?:/anthropic)?(?:/v1)?/v1(/([^/]+)(?:/.*)?)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """An application and its paths: `words` are the first words below `prefix`, `others` are exact paths besides."""
+
+    app: Asgi
+    prefix: str
+    words: frozenset[str]
+    others: frozenset[str] = frozenset()
+
+    def path(self, path: str) -> str | None:
+        """The path as the application knows it; None when it is not one of its."""
+        if path in self.others:
+            return path
+        found = _SPELLING.fullmatch(path)
+        if found is None or found[2] not in self.words:
+            return None
+        return self.prefix + found[1].rstrip("/")
+
+    async def answer(self, request: Request, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the application answer; its response carries the request's id."""
+
+        async def marked(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                request.started = True
+                headers = [(b"request-id", request.id.encode()), *message["headers"]]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self.app({**scope, "path": path}, receive, marked)

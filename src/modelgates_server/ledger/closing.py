@@ -1,0 +1,228 @@
+"""Closing holds, as units of the writer: settle, correct what somebody else settled, and take up again what a store lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from modelgates_server.ledger.units import (
+    ADD_ENTRY,
+    CORRECT_HOUR,
+    OPERATOR_LOSS,
+    OWN,
+    UNCERTAIN,
+    Write,
+    customer,
+    provider,
+)
+from modelgates_server.ledger.values import Bill, Hold, Settled
+from modelgates_server.limits import MONEY, Unit, Window
+from modelgates_server.storage.hot import Row, Statement
+from modelgates_server.storage.rows import Rows
+from modelgates_server.storage.writer import Plain
+
+LOST = "lost"
+"""The outcome of a generation that a sweeper settled for its dead owner."""
+
+
+class _Closing(Plain):
+    """What closing a hold and correcting one that was closed have in common."""
+
+    keep = True
+
+    def __init__(self, hold: Hold, bill: Bill, now_s: float) -> None:
+        self._hold = hold
+        self._bill = bill
+        self._now_s = int(now_s)
+
+    def _book(self, rows: Rows, kind: str, debit: str, credit: str, amount_nusd: int) -> None:
+        if amount_nusd < 0:
+            debit, credit, amount_nusd = credit, debit, -amount_nusd
+        if amount_nusd == 0:
+            return
+        rows.write(
+            ADD_ENTRY,
+            {
+                "organization_id": self._hold.organization_id,
+                "created_at_s": self._now_s,
+                "kind": kind,
+                "debit": debit,
+                "credit": credit,
+                "amount_nusd": amount_nusd,
+                "generation_id": self._hold.id,
+                "note": None,
+                "author": None,
+            },
+        )
+
+
+class Settle(_Closing):
+    """Close a hold with what the request cost, write its receipt, book the entries. Exactly once, by id.
+
+    Gives Settled, with `late` when somebody else closed the hold before; then `Correct` follows, unless this is a sweeper's own
+    estimate (`corrects`). `row` gives the hold as it was stored: what the journal needs to make it anew. `told` hears of a commit that
+    nobody waited for.
+    """
+
+    def __init__(  # noqa: PLR0913 - what there is to know about an end
+        self, hold: Hold, bill: Bill, also: Sequence[Write], now_s: float, *,
+        row: Callable[[], Row] | None = None, told: Callable[[object], None] | None = None, corrects: bool = True,
+    ) -> None:  # fmt: skip
+        super().__init__(hold, bill, now_s)
+        self._also = also
+        self._row = row
+        self._told = told
+        self._corrects = corrects
+
+    def needs(self) -> Mapping[str, Iterable[Any]]:
+        return {"holds": (self._hold.id,), "meters": [line.meter_id for line in self._hold.lines]}
+
+    def decide(self, rows: Rows) -> Settled:
+        hold, bill = self._hold, self._bill
+        if rows.get("holds", hold.id) is None:
+            return Settled(0, 0, late=True)
+        meters = [rows.get("meters", line.meter_id) for line in hold.lines]
+        for line, row in zip(hold.lines, meters, strict=True):
+            if row is None or row["held"] < line.held:
+                raise AssertionError(f"meter {line.meter_id} does not carry the hold {hold.id}")
+        charged, overrun = hold.split(bill.charged_nusd)
+        overrun += bill.operator_nusd
+        posted = {"nusd": charged, "spend": charged + bill.byok_nusd, "tokens": bill.tokens, "parallel": 0}
+        for line, row in zip(hold.lines, filter(None, meters), strict=True):
+            row["held"] -= line.held
+            row["posted"] += posted[line.unit]
+            rows.save("meters", row)
+        rows.delete("holds", hold.id)
+        self._book(rows, "charge", customer(hold.organization_id), provider(bill.provider), charged)
+        self._book(rows, "overrun", OPERATOR_LOSS, provider(bill.provider), overrun)
+        for slug, amount_nusd in bill.uncertain:
+            self._book(rows, "uncertain", UNCERTAIN, provider(slug), amount_nusd)
+        for statement, row in self._also:
+            rows.write(statement, row)
+        return Settled(charged, overrun)
+
+    def follow(self, result: Any) -> Correct | None:
+        return Correct(self._hold, self._bill, self._now_s, self._told) if result.late and self._corrects else None
+
+    def abandoned(self, result: Any) -> None:
+        if self._told is not None:
+            self._told(result)
+
+    def record(self) -> Row | None:
+        if self._row is None or not all(isinstance(statement, Statement) for statement, _ in self._also):
+            return None
+        also = [[statement.name, row] for statement, row in self._also if isinstance(statement, Statement)]
+        return {
+            "row": self._row(),
+            "bill": msgspec.to_builtins(self._bill),
+            "also": also,
+            "now_s": self._now_s,
+        }
+
+
+class Correct(_Closing):
+    """A sweeper settled the hold as an estimate: make it the truth by one adjustment, within what the budgets have left."""
+
+    def __init__(self, hold: Hold, bill: Bill, now_s: float, told: Callable[[object], None] | None = None) -> None:
+        super().__init__(hold, bill, now_s)
+        self._told = told
+
+    def abandoned(self, result: Any) -> None:
+        if self._told is not None:
+            self._told(result)
+
+    def needs(self) -> Mapping[str, Iterable[Any]]:
+        return {"generations": (self._hold.id,), "meters": [line.meter_id for line in self._hold.lines]}
+
+    def decide(self, rows: Rows) -> Settled:
+        generation, hold, bill = rows.get("generations", self._hold.id), self._hold, self._bill
+        if generation is None or generation["outcome"] != LOST or not generation["estimated"]:
+            return Settled(0, 0, late=True)
+        within, beyond = hold.split(bill.charged_nusd)
+        difference = within - generation["cost_nusd"]
+        own = bill.byok_nusd - generation["byok_cost_nusd"]
+        meters = [(line.unit, rows.get("meters", line.meter_id)) for line in hold.lines if line.unit in MONEY]
+        left = [row["limit"] - row["posted"] - row["held"] for _, row in meters if row and row["limit"] is not None]
+        charged = min([difference, *(max(0, amount) for amount in left)])
+        for unit, row in meters:
+            if row is not None:
+                row["posted"] = max(0, row["posted"] + charged + (own if unit == Unit.SPEND else 0))
+                rows.save("meters", row)
+        self._book(rows, "adjustment", customer(hold.organization_id), provider(bill.provider), charged)
+        overrun = difference - charged + beyond + bill.operator_nusd
+        self._book(rows, "overrun", OPERATOR_LOSS, provider(bill.provider), overrun)
+        for slug, amount_nusd in bill.uncertain:
+            self._book(rows, "uncertain", UNCERTAIN, provider(slug), amount_nusd)
+        rows.write(CORRECT_HOUR, _hour(generation, charged, own))
+        generation["cost_nusd"] += charged
+        generation["byok_cost_nusd"] += own
+        generation["upstream_cost_nusd"] = bill.charged_nusd + bill.operator_nusd
+        generation["estimated"] = 0
+        rows.save("generations", generation)
+        return Settled(charged, overrun, late=True)
+
+
+class Reassert(Plain):
+    """Take up an open hold again under a new epoch, after the store was away: it may have lost the newest commits.
+
+    A hold that is there changes its owner; one that a sweeper settled stays settled; one that is nowhere is made anew, whatever the
+    limits say: its money is being spent. Gives whether the hold is open.
+    """
+
+    keep = True
+
+    def __init__(self, hold: Hold, row: Row, epoch: int) -> None:
+        self._hold = hold
+        self._row = row
+        self._epoch = epoch
+
+    def needs(self) -> Mapping[str, Iterable[Any]]:
+        hold = self._hold
+        return {"holds": (hold.id,), "generations": (hold.id,), "meters": [line.meter_id for line in hold.lines]}
+
+    def seed(self, table: str, key: Any) -> Row | None:
+        if table != "meters" or not any(line.meter_id == key for line in self._hold.lines):
+            return None
+        return _meter_of(key, self._hold.organization_id)
+
+    def decide(self, rows: Rows) -> bool:
+        hold = self._hold
+        if rows.get("holds", hold.id) is not None:
+            rows.write(OWN, {"id": hold.id, "epoch": self._epoch})
+            return True
+        if rows.get("generations", hold.id) is not None:
+            return False
+        for line in hold.lines:
+            meter = rows.get("meters", line.meter_id) or _meter_of(line.meter_id, hold.organization_id)
+            meter["held"] += line.held
+            rows.save("meters", meter)
+        rows.save("holds", self._row | {"epoch": self._epoch})
+        return True
+
+
+def _meter_of(row_id: str, organization_id: str) -> Row:
+    """A meter's row from its id alone, for a store that lost it; the next admission writes its limit."""
+    scope, _, rest = row_id.partition(":")
+    parts = rest.rsplit(":", 3)
+    started = parts[-1].isdigit()
+    scope_id, unit, window = (parts[0], parts[1], parts[2]) if started else rest.rsplit(":", 2)
+    starts_at_s, ends_at_s = Window(window).bounds_s(int(parts[3])) if started else (0, None)
+    return {
+        "id": row_id, "organization_id": organization_id, "scope": scope, "scope_id": scope_id, "unit": unit,
+        "window": window, "starts_at_s": starts_at_s, "ends_at_s": ends_at_s, "limit": None, "posted": 0, "held": 0,
+        "closed": 0,
+    }  # fmt: skip
+
+
+def _hour(generation: Row, change: int, byok_change: int) -> Row:
+    return {
+        "change": change,
+        "byok_change": byok_change,
+        "hour_s": generation["created_at_ms"] // 3_600_000 * 3600,
+        "organization_id": generation["organization_id"],
+        "key_hash": generation["key_hash"],
+        "model": generation["model"],
+        "provider": generation["provider"] or "",
+    }

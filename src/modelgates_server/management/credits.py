@@ -1,0 +1,195 @@
+"""Prepaid credit: grants, top-ups, corrections, refunds, transfers, and the list of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import sqlalchemy as sa
+
+from modelgates_server.errors import BadRequest, NotFound
+from modelgates_server.ledger import credit
+from modelgates_server.ledger.credit import Movement, Moves, Standing
+from modelgates_server.ledger.units import customer
+from modelgates_server.management.change import Change, Note, change
+from modelgates_server.management.paging import Page, page
+from modelgates_server.money import usd_text
+from modelgates_server.privacy import visible
+from modelgates_server.storage import schema
+from modelgates_server.storage.engine import reading
+
+NOTE_CHARACTERS_MAX: Final = 500
+
+_ENTRIES = schema.entries
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A change of the credit. `amount_nusd` is below zero where credit was taken away; `kind` is a word of `credit.Moves`."""
+
+    id: int
+    created_at_s: int
+    kind: str
+    amount_nusd: int
+    note: str
+    author: str
+    generation_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What was done, and how the credit stands after it."""
+
+    transaction: Transaction
+    standing: Standing
+
+
+def credit_standing(engine: sa.Engine, organization_id: str) -> Standing:
+    """How an organisation's credit stands."""
+    with reading(engine) as connection:
+        return credit.standing(connection, organization_id)
+
+
+def grant_credits(
+    engine: sa.Engine, organization_id: str, amount_nusd: int, note: str, actor: str, now_s: float
+) -> Standing:
+    """Add credit and give the new standing. Raises BadRequest unless the amount is above zero and at most a million USD."""
+    return give_credits(engine, organization_id, Movement(Moves.GRANT, amount_nusd, note, actor), now_s).standing
+
+
+def give_credits(engine: sa.Engine, organization_id: str, movement: Movement, now_s: float) -> Moved:
+    """Add credit: a grant or a top-up. Raises BadRequest unless the amount is above zero and at most a million USD."""
+    if movement.amount_nusd <= 0:
+        raise BadRequest(f"a {movement.kind} must be more than zero; to take credit away, make an adjustment")
+    with change(engine, now_s) as changing:
+        return _moved(changing, organization_id, movement)
+
+
+def adjust_credits(
+    engine: sa.Engine, organization_id: str, amount_nusd: int, note: str, actor: str, now_s: float
+) -> Moved:
+    """Correct the credit upwards or (below zero) downwards; a note must say why. Raises BadRequest."""
+    if not visible(note, NOTE_CHARACTERS_MAX):
+        raise BadRequest("an adjustment needs a note that says why")
+    with change(engine, now_s) as changing:
+        return _moved(changing, organization_id, Movement(Moves.CORRECTION, amount_nusd, note, actor))
+
+
+def refund_credits(  # noqa: PLR0913 - what, how much, why and who
+    engine: sa.Engine,
+    organization_id: str,
+    generation_id: str,
+    amount_nusd: int | None,
+    note: str,
+    actor: str,
+    now_s: float,
+) -> Moved:
+    """Give back what a generation was charged, or (with an amount) a part of it.
+
+    Raises NotFound for a generation of nobody or of somebody else, BadRequest for more than is left of its charge.
+    """
+    with change(engine, now_s) as changing:
+        left_nusd = _charged(changing.connection, organization_id, generation_id)
+        left_nusd -= _refunded(changing.connection, organization_id, generation_id)
+        wanted_nusd = left_nusd if amount_nusd is None else amount_nusd
+        if not 0 < wanted_nusd <= left_nusd:
+            raise BadRequest(
+                f"of this generation's charge {usd_text(left_nusd)} USD can be refunded" if left_nusd > 0
+                else "there is nothing left of this generation's charge to refund"
+            )  # fmt: skip
+        movement = Movement(Moves.REFUND, wanted_nusd, note, actor, generation_id)
+        return _moved(changing, organization_id, movement)
+
+
+def transfer_credits(  # noqa: PLR0913 - from whom, to whom, how much, why and who
+    engine: sa.Engine, giver_id: str, receiver_id: str, amount_nusd: int, note: str, actor: str, now_s: float
+) -> Moved:
+    """Move free credit to another organisation. For the operator only: it touches two organisations.
+
+    Gives the giver's side. Raises BadRequest when the giver has not that much free, NotFound for who does not exist.
+    """
+    movement = Movement(Moves.TRANSFER, amount_nusd, _note(note), actor)
+    with change(engine, now_s) as changing:
+        for organization_id in (giver_id, receiver_id):
+            _check_exists(changing.connection, organization_id)
+        given, _ = credit.transfer(changing.connection, giver_id, receiver_id, movement, now_s)
+        details = {"amount_nusd": amount_nusd, "note": movement.note, "to": receiver_id}
+        changing.note(Note(giver_id, actor, "credits.transfer", giver_id, details))
+        return _told(changing.connection, giver_id, given)
+
+
+def list_transactions(engine: sa.Engine, organization_id: str, offset: int, limit: int | None) -> Page[Transaction]:
+    """Give a page of what changed the credit, newest first. What requests used is in the activity."""
+    query = (
+        sa.select(_ENTRIES)
+        .where(
+            _ENTRIES.c.organization_id == organization_id,
+            _ENTRIES.c.kind.in_([str(kind) for kind in Moves]),
+            sa.text(schema.FEW),
+        )
+        .order_by(_ENTRIES.c.id.desc())
+    )
+    with reading(engine) as connection:
+        return page(connection, query, _transaction, offset, limit)
+
+
+def _moved(changing: Change, organization_id: str, movement: Movement) -> Moved:
+    kind = movement.kind
+    movement = Movement(kind, movement.amount_nusd, _note(movement.note), movement.author, movement.generation_id)
+    entry_id = credit.move(changing.connection, organization_id, movement, changing.now_s)
+    details = {"amount_nusd": movement.amount_nusd, "note": movement.note}
+    if movement.generation_id is not None:
+        details["generation_id"] = movement.generation_id
+    changing.note(Note(organization_id, movement.author, f"credits.{kind}", organization_id, details))
+    return _told(changing.connection, organization_id, entry_id)
+
+
+def _told(connection: sa.Connection, organization_id: str, entry_id: int) -> Moved:
+    row = connection.execute(sa.select(_ENTRIES).where(_ENTRIES.c.id == entry_id)).mappings().one()
+    return Moved(_transaction(row), credit.standing(connection, organization_id))
+
+
+def _transaction(row: sa.RowMapping) -> Transaction:
+    given = row["credit"] == customer(row["organization_id"])
+    return Transaction(
+        id=row["id"],
+        created_at_s=row["created_at_s"],
+        kind=row["kind"],
+        amount_nusd=row["amount_nusd"] if given else -row["amount_nusd"],
+        note=row["note"] or "",
+        author=row["author"] or "",
+        generation_id=row["generation_id"],
+    )
+
+
+def _charged(connection: sa.Connection, organization_id: str, generation_id: str) -> int:
+    known = schema.generations.c
+    query = sa.select(known.cost_nusd).where(known.id == generation_id, known.organization_id == organization_id)
+    found: int | None = connection.execute(query).scalar()
+    if found is None:
+        raise NotFound("there is no such generation")
+    return found
+
+
+def _refunded(connection: sa.Connection, organization_id: str, generation_id: str) -> int:
+    """What was given back of a generation so far."""
+    mine = (
+        _ENTRIES.c.generation_id == generation_id,
+        _ENTRIES.c.organization_id == organization_id,
+        _ENTRIES.c.kind == str(Moves.REFUND),
+        sa.text(schema.FEW),  # leads to the index that knows no requests
+    )
+    total: int = connection.execute(
+        sa.select(sa.func.coalesce(sa.func.sum(_ENTRIES.c.amount_nusd), 0)).where(*mine)
+    ).scalar_one()
+    return total
+
+
+def _check_exists(connection: sa.Connection, organization_id: str) -> None:
+    known = schema.organizations.c.id
+    if connection.execute(sa.select(known).where(known == organization_id)).first() is None:
+        raise NotFound(f"there is no organization {organization_id[:60]}")
+
+
+def _note(note: str) -> str:
+    return visible(note, NOTE_CHARACTERS_MAX)

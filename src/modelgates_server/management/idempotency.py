@@ -1,0 +1,105 @@
+"""Doing a create once: the first answer under an organisation's idempotency key is kept for a day and given again.
+
+What Stripe does (reliability-security 1.1); what a crash cut off is never done a second time. The answer may show a new key,
+so it is stored sealed; this module never sees its text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import sqlalchemy as sa
+
+from modelgates_server.errors import Conflict, KeyReused
+from modelgates_server.storage import schema
+from modelgates_server.storage.engine import transaction
+from modelgates_server.storage.portable import upsert
+
+KEPT_S: Final = 24 * 3600
+CLAIM_S: Final = 60
+"""A create that takes longer than this is taken for dead. Whether it was done is not known, so it is not done again."""
+
+_RUNNING: Final = "The first request under this idempotency key is still running. Ask again in a moment."
+_UNKNOWN: Final = (
+    "The first request under this idempotency key ended without an answer, and may have been done. Look whether it was; if not,"
+    " send it again under a new key."
+)
+
+_TABLE = schema.idempotency
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to do the create. `request_digest` is of method, path and body."""
+
+    organization_id: str
+    key: str
+    request_digest: str
+    claimed_at_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The first answer."""
+
+    status: int
+    sealed: str
+
+
+def claim(engine: sa.Engine, wanted: Claim) -> Kept | None:
+    """Take the claim (None), or give the answer that is there.
+
+    Raises KeyReused when another request came under this key, Conflict while the first one is still running or when it died.
+    """
+    with transaction(engine) as connection:
+        row = upsert(connection, _TABLE).values(_row(wanted)).on_conflict_do_nothing().returning(_TABLE.c.key)
+        if connection.execute(row).first() is not None:
+            return None
+        found = connection.execute(sa.select(_TABLE).where(*_mine(wanted)).with_for_update()).mappings().one_or_none()
+        if found is None or found["created_at_s"] + KEPT_S <= wanted.claimed_at_s:
+            _take_over(connection, wanted)
+            return None
+        if found["request_digest"] != wanted.request_digest:
+            raise KeyReused
+        if found["status"] is not None:
+            return Kept(found["status"], found["sealed"])
+        running = found["created_at_s"] + CLAIM_S > wanted.claimed_at_s
+        raise Conflict(_RUNNING if running else _UNKNOWN)
+
+
+def keep(engine: sa.Engine, done: Claim, status: int, sealed: str) -> None:
+    """Store the answer."""
+    with transaction(engine) as connection:
+        connection.execute(sa.update(_TABLE).where(*_claimed(done)).values(status=status, sealed=sealed))
+
+
+def release(engine: sa.Engine, given_up: Claim) -> None:
+    """Give the claim back: nothing was done, and the same key may be used again."""
+    with transaction(engine) as connection:
+        connection.execute(sa.delete(_TABLE).where(*_claimed(given_up)))
+
+
+def _take_over(connection: sa.Connection, wanted: Claim) -> None:
+    connection.execute(sa.delete(_TABLE).where(*_mine(wanted)))
+    connection.execute(sa.insert(_TABLE).values(_row(wanted)))
+
+
+def _row(wanted: Claim) -> dict[str, object]:
+    return {
+        "organization_id": wanted.organization_id,
+        "key": wanted.key,
+        "request_digest": wanted.request_digest,
+        "status": None,
+        "sealed": None,
+        "created_at_s": wanted.claimed_at_s,
+    }
+
+
+def _mine(wanted: Claim) -> tuple[sa.ColumnElement[bool], ...]:
+    return (_TABLE.c.organization_id == wanted.organization_id, _TABLE.c.key == wanted.key)
+
+
+def _claimed(one: Claim) -> tuple[sa.ColumnElement[bool], ...]:
+    """The claim itself: somebody who took it over has another time."""
+    return (*_mine(one), _TABLE.c.status.is_(None), _TABLE.c.created_at_s == one.claimed_at_s)

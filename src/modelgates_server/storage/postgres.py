@@ -1,0 +1,131 @@
+"""PostgreSQL's side of the hot path: connections that never wait long, and sums that are integers. Loads the driver."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from contextlib import suppress
+from decimal import Decimal
+from typing import Any, Final
+
+import psycopg
+from psycopg.adapt import Buffer, Loader
+from psycopg.types.string import StrDumperUnknown
+
+from modelgates_server.storage.engine import CONNECT_S, Database
+
+LOCK_MS: Final = 1_000
+"""Longest wait for rows that another process is deciding on; its batches take milliseconds."""
+
+STATEMENT_MS: Final = 2_000
+IDLE_MS: Final = 2_000
+"""A process that stops in the middle of a batch (SIGSTOP, a dead machine) loses its locks after this long."""
+
+SERVING: Final = "modelgates serve"
+"""How the connections of serving processes are called in the database's own views."""
+
+_STALLED: Final = f"""
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = current_user AND application_name = '{SERVING}'
+        AND wait_event = 'ClientRead' AND xact_start < clock_timestamp() - interval '{IDLE_MS} milliseconds'
+"""  # noqa: S608 - constants
+
+_HOT: Final = (
+    f"-c timezone=UTC -c lock_timeout={LOCK_MS} -c statement_timeout={STATEMENT_MS}"
+    f" -c idle_in_transaction_session_timeout={IDLE_MS} -c synchronous_commit=on -c jit=off"
+)
+
+AWAY: Final = (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError, OSError)
+"""What a database that cannot be reached, or does not answer in time, raises."""
+
+AGAIN: Final = (
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.LockNotAvailable,
+)
+"""The transaction was rolled back for the sake of another: nothing is wrong, run it once more."""
+
+
+class _Whole(Loader):
+    """``numeric`` as an int when it is whole: the sum of 64-bit columns is one."""
+
+    def load(self, data: Buffer) -> int | Decimal:
+        text = bytes(data).decode()
+        return Decimal(text) if "." in text or "N" in text else int(text)
+
+
+class _WithoutNul(StrDumperUnknown):
+    """Text, with a sign in place of NUL, which PostgreSQL knows nowhere: what a client makes up is not found, instead of an error."""
+
+    def dump(self, obj: str) -> Buffer | None:
+        return super().dump(obj.replace("\0", "\ufffd") if "\0" in obj else obj)
+
+
+logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of a pipeline that failed, which it raises as well
+
+
+def prepare(connection: Any) -> None:
+    """Make a new connection read sums as integers, and take any text."""
+    connection.adapters.register_loader("numeric", _Whole)
+    connection.adapters.register_dumper(str, _WithoutNul)
+
+
+async def connect(database: Database) -> psycopg.AsyncConnection[Any]:
+    """Open a connection for the serving process, in autocommit mode: every transaction is spelled out. Raises one of AWAY."""
+    async with asyncio.timeout(CONNECT_S):
+        connection = await psycopg.AsyncConnection.connect(
+            database.conninfo,
+            autocommit=True,
+            connect_timeout=CONNECT_S,
+            application_name=SERVING,
+            options=_HOT,
+        )
+    prepare(connection)
+    return connection
+
+
+async def end_stalled(connection: psycopg.AsyncConnection[Any]) -> None:
+    """End sessions of serving processes that stand still in the middle of a batch, and keep its locks. Raises one of AWAY.
+
+    Their own limits do not end them: between two messages of one pipeline no statement runs, and the transaction is not idle.
+    """
+    with Deadline(connection, CONNECT_S):
+        await connection.execute(_STALLED)
+
+
+class Deadline:
+    """``with Deadline(connection, limit_s):`` ends what is awaited inside by breaking the connection, and raises TimeoutError then.
+
+    Cancelling instead would make the driver ask the server to cancel, and wait for a server that does not answer.
+    """
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any], limit_s: float) -> None:
+        self._connection = connection
+        self._limit_s = limit_s
+        self._passed = False
+
+    def __enter__(self) -> None:
+        self._handle = asyncio.get_running_loop().call_later(self._limit_s, self._pass)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._handle.cancel()
+        if self._passed and isinstance(error, AWAY):
+            raise TimeoutError("the database did not answer in time") from error
+
+    def _pass(self) -> None:
+        self._passed = True
+        cut(self._connection)
+
+
+def cut(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Break the connection under whoever waits for it."""
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.pgconn.socket)) as line:
+        line.shutdown(socket.SHUT_RDWR)
+
+
+def drop(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Close at once, without a word to the server, whatever is on its way."""
+    with suppress(Exception):
+        connection.pgconn.finish()

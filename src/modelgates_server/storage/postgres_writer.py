@@ -1,0 +1,267 @@
+"""Batches on PostgreSQL: two pipelined trips each, and what is done when the store goes away and comes back.
+
+First trip: begin, lock every row that the units name, in one order for all processes (tables in theirs, ids in theirs). Then the
+units decide, and the second trip writes and commits. Without the order, batches of several processes would deadlock
+(reliability-security 5.5). Rows that several processes may make at once are made before they are locked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import psycopg
+
+from modelgates_server.errors import StoreUnavailable
+from modelgates_server.storage.engine import Database
+from modelgates_server.storage.hot import Lockable, Statement, Text, row_list
+from modelgates_server.storage.postgres import AGAIN, AWAY, Deadline, connect, cut, drop, end_stalled
+from modelgates_server.storage.reader import percent
+from modelgates_server.storage.rows import Rows, Unit, wanted
+from modelgates_server.storage.writer import RETRY_S, Distributed, Item
+
+log = logging.getLogger(__name__)
+
+BATCH_S: Final = 0.9
+"""A batch that takes longer means that the store is away: requests are refused within a second (design decision 14)."""
+
+RETURN_S: Final = 5.0
+"""How long taking up work again may take: what is re-asserted then can be thousands of holds."""
+
+AGAIN_TIMES_MAX: Final = 8
+"""How often a batch that gave way to another process is run again at once."""
+
+KNOWN_ROWS_MAX: Final = 100_000
+"""Ids of rows that exist, remembered so that they are not made again with every batch; values are never remembered."""
+
+Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
+
+
+class _NotSeeded(Exception):
+    """A row that was known to exist is gone."""
+
+
+class PostgresWriter(Distributed):
+    """Owns one connection. `spawn` starts its task and owns it."""
+
+    def __init__(self, database: Database, tables: Iterable[Lockable], spawn: Spawn) -> None:
+        super().__init__(tables)
+        self._database = database
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._known: dict[tuple[str, Any], None] = {}
+        self._wake = asyncio.Event()
+        self._begun = False
+        self._closed = False
+        self._task = spawn(self._work(), "store writer")
+
+    async def close(self) -> None:
+        """Stop the task and close the connection."""
+        self._closed = True
+        self._wake.set()
+        if self._connection is not None:
+            cut(self._connection)
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        self._hang_up()
+
+    def _start(self) -> None:
+        self._wake.set()
+
+    # The task: batch after batch while the store answers; while it is away, attempts to come back.
+
+    async def _work(self) -> None:
+        while not self._closed:
+            if self._connection is None and (self.away or self._queue) and not await self._come_back():
+                await asyncio.sleep(RETRY_S)
+                continue
+            if self._queue:
+                await self._next()
+                continue
+            self._wake.clear()
+            self._rest()
+            if not self._queue:
+                await self._wake.wait()
+            self._running = True
+
+    async def _next(self) -> None:
+        items = self._take()
+        for attempt in range(AGAIN_TIMES_MAX):
+            try:
+                await self._batch(items, BATCH_S)
+            except AGAIN as error:
+                if not await self._roll_back() or attempt == AGAIN_TIMES_MAX - 1:
+                    self._failed(items, error)
+                    return
+                await asyncio.sleep(random.random() * 0.005)  # noqa: S311 - so that the same two do not meet again
+            except _NotSeeded:
+                self._known.clear()
+                if not await self._roll_back():
+                    self._failed(items, TimeoutError())
+                    return
+            except AWAY as error:
+                self._lost(items, error)
+                return
+            except psycopg.Error:  # a row that the database refuses
+                await self._alone(items)
+                return
+            else:
+                self._committed(items)
+                return
+        self._failed(items, TimeoutError("the batch gave way to others again and again"))
+
+    def _lost(self, items: Sequence[Item], error: BaseException) -> None:
+        """The connection broke. What was not sent yet may be tried on a fresh one; the fate of a commit is unknown."""
+        unsure = bool(self._sent)
+        self._hang_up()
+        fresh_start = not unsure and not isinstance(error, TimeoutError) and not self.away
+        self.away = True
+        if fresh_start:
+            self._queue.extendleft(reversed(items))
+            return
+        self._failed(items, error, unsure=unsure)
+        self._refuse_waiting()
+
+    async def _come_back(self) -> bool:
+        """Connect, and take up work again. While that fails, nobody waits who may be told."""
+        try:
+            self._connection = await connect(self._database)
+            await end_stalled(self._connection)
+            if self._begun and self.returning is not None:
+                self._known.clear()
+                await self.returning(self._run)
+        except (psycopg.Error, StoreUnavailable, *AWAY) as error:
+            self._hang_up()
+            if not self.away or self._queue:
+                log.warning("store_away", extra={"reason": str(error) or type(error).__name__})
+            self.away = True
+            self._refuse_waiting()
+            return False
+        if self.away:
+            log.warning("store_back")
+        self._begun, self.away = True, False
+        return True
+
+    async def _run(self, units: Sequence[Unit]) -> list[Any]:
+        items = [Item(unit, self._loop.create_future()) for unit in units]
+        await self._batch(items, RETURN_S)
+        for item in items:
+            if item.error is not None:
+                raise item.error
+        return [item.result for item in items]
+
+    def _hang_up(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            drop(connection)
+
+    async def _roll_back(self) -> bool:
+        """End a transaction that failed; False when the connection is of no more use."""
+        try:
+            with Deadline(self._open, BATCH_S):
+                await self._open.execute("ROLLBACK")
+        except (psycopg.Error, *AWAY):
+            self._hang_up()
+            self.away = True
+            return False
+        return True
+
+    @property
+    def _open(self) -> psycopg.AsyncConnection[Any]:
+        if self._connection is None:
+            raise TimeoutError("there is no connection")
+        return self._connection
+
+    async def _alone(self, items: Sequence[Item]) -> None:
+        """A row was refused. Run the units one by one, so that only the one to blame fails."""
+        if not await self._roll_back():
+            self._failed(items, TimeoutError())
+            return
+        for at, item in enumerate(items):
+            try:
+                await self._batch([item], BATCH_S)
+            except AWAY as error:
+                self._lost(items[at:], error)
+                return
+            except psycopg.Error as error:
+                log.exception("unit_refused")
+                item.error = StoreUnavailable(f"the database refused a change: {error}")
+                item.resolve()
+                if not await self._roll_back():
+                    self._failed(items[at + 1 :], TimeoutError())
+                    return
+            else:
+                self._committed([item])
+
+    # One batch.
+
+    async def _batch(self, items: Sequence[Item], limit_s: float) -> None:
+        self._sent = False
+        live = self._live(items)
+        if not live:
+            return
+        with Deadline(self._open, limit_s):
+            needs = wanted(item.unit.needs() for item in live)
+            await self._seed(live, needs)
+            rows = await self._locked(needs)
+            self._decide(live, rows)
+            await self._write(rows)
+
+    _sent = False
+    """Whether the commit of the running batch may have reached the database."""
+
+    async def _seed(self, items: Sequence[Item], needs: dict[str, set[Any]]) -> None:
+        """Make the rows that several processes may make at once, before anybody locks them."""
+        for name, ids in needs.items():
+            missing = [key for key in ids if (name, key) not in self._known]
+            if not missing:
+                continue
+            seeds = {}
+            for item in items:
+                for key in missing:
+                    if key not in seeds and (row := item.unit.seed(name, key)) is not None:
+                        seeds[key] = row
+            if seeds:
+                await self._open.execute(self._tables[name].seed, (row_list(seeds.values()),))
+                if len(self._known) > KNOWN_ROWS_MAX:
+                    self._known.clear()
+                self._known.update(dict.fromkeys((name, key) for key in seeds))
+
+    async def _locked(self, needs: dict[str, set[Any]]) -> Rows:
+        rows = Rows(self._tables)
+        cursors = {}
+        async with self._open.pipeline():
+            await self._open.execute("BEGIN")
+            for name, table in self._tables.items():
+                if ids := needs.get(name):
+                    cursors[name] = await self._open.execute(table.lock, (list(ids),))
+        for name, cursor in cursors.items():
+            rows.put(name, await cursor.fetchall())
+            if any(key not in rows.known[name] and (name, key) in self._known for key in needs[name]):
+                raise _NotSeeded
+        return rows
+
+    async def _write(self, rows: Rows) -> None:
+        connection = self._open
+        async with connection.pipeline():
+            for name, table in self._tables.items():
+                if rows.deleted[name]:
+                    await connection.execute(table.delete.postgres, (list(rows.deleted[name]),))
+                saved, known = rows.saved[name], rows.known.get(name, frozenset())
+                if fresh := [row for key, row in saved.items() if key not in known]:
+                    await connection.execute(table.insert, (row_list(fresh),))
+                if changed := [row for key, row in saved.items() if key in known]:
+                    await connection.execute(table.save.postgres, (row_list(changed),))
+            for statement, values in rows.writes.items():
+                if isinstance(statement, Statement):
+                    await connection.execute(statement.postgres, (row_list(values),))
+                    continue
+                sql = percent(statement.postgres if isinstance(statement, Text) else statement)
+                for row in values:
+                    await connection.execute(sql, row)
+            self._sent = True
+            await connection.execute("COMMIT")

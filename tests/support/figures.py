@@ -1,0 +1,74 @@
+"""Figures of the long runs: what a test counted, written to a file beside the code when ``MODELGATES_TEST_FIGURES`` names it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import platform
+import sqlite3
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.postgres import NoPostgres, find_binaries
+
+FILE = os.environ.get("MODELGATES_TEST_FIGURES")
+
+
+class Figures:
+    """Rows of one report: `what` was measured → figure → value."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Mapping[str, object]] = {}
+
+    def add(self, what: str, facts: Mapping[str, object]) -> None:
+        self.rows[what] = facts
+
+    def markdown(self, title: str, words: str) -> str:
+        """A table with a line for each figure and a column for each measurement, and the machine."""
+        names = list(dict.fromkeys(name for facts in self.rows.values() for name in facts))
+        lines = [["", *self.rows]]
+        lines += [[name, *(str(facts.get(name, "")) for facts in self.rows.values())] for name in names]
+        table = ["| " + " | ".join(line) + " |" for line in lines]
+        table.insert(1, "|---" + "|---:" * len(self.rows) + "|")
+        machine = [f"- {name}: {fact}" for name, fact in machine_facts().items()]
+        return "\n".join([f"# {title}", "", *table, "", words.strip(), "", "## Machine", "", *machine, ""])
+
+
+@contextmanager
+def collected(title: str, words: str) -> Iterator[Figures]:
+    """The figures of a session; written at its end, if anybody asked and anything was measured."""
+    figures = Figures()
+    yield figures
+    if FILE and figures.rows:
+        Path(FILE).write_text(figures.markdown(title, words))
+
+
+def percentile(values: list[float], percent: int) -> float:
+    """The smallest value that `percent` of a hundred do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+
+
+def machine_facts() -> dict[str, str]:
+    """What the figures depend on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "cpu": f"{models[0] if models else platform.processor()}, {os.cpu_count()} cores",
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "postgresql": _postgres_version(),
+    }
+
+
+def _postgres_version() -> str:
+    try:
+        binaries = find_binaries()
+    except NoPostgres:
+        return "none"
+    command = [str(binaries / "postgres"), "--version"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,0 +1,67 @@
+"""How often a key may ask."""
+
+from __future__ import annotations
+
+from threading import Event, Thread
+
+import pytest
+
+from modelgates_server.api import quota
+from modelgates_server.api.quota import KEYS_MAX, MINUTE_S, Quotas
+from modelgates_server.errors import RateRefused
+
+
+def asked(quotas: Quotas, now_s: float, key: str = "k", subject: str = "s") -> bool:
+    try:
+        with quotas.spend(subject, key, 3, now_s):
+            return True
+    except RateRefused:
+        return False
+
+
+def test_the_last_minute_counts() -> None:
+    """Three in any sixty seconds; the refusal says when the first of them is a minute old."""
+    quotas = Quotas()
+    assert [asked(quotas, now_s) for now_s in (0, 10, 20, 59.9)] == [True, True, True, False]
+    with pytest.raises(RateRefused) as refused, quotas.spend("s", "k", 3, 40):
+        pass
+
+    assert refused.value.retry_after_s == 21
+    assert [asked(quotas, now_s) for now_s in (60, 61, 70)] == [True, False, True]
+
+
+def test_keys_and_subjects_are_counted_apart() -> None:
+    """What one key asks is nothing to another, nor to another subject."""
+    quotas = Quotas()
+    assert all(asked(quotas, 0, key, subject) for key in "ab" for subject in "xy" for _ in range(3))
+    assert not asked(quotas, 0, "a", "x")
+
+
+def test_keys_of_long_ago_are_forgotten() -> None:
+    """The number of counts is bounded by those who asked within a minute."""
+    quotas = Quotas()
+    for number in range(KEYS_MAX):
+        asked(quotas, 0, str(number))
+    asked(quotas, MINUTE_S + 1, "new")
+
+    assert len(quotas._asked) == 1
+
+
+def test_only_so_many_run_at_once() -> None:
+    """Whoever finds all places taken is sent away after a short wait, and a place that is free again is given."""
+    quotas, started, leave = Quotas(), [Event() for _ in range(quota.AT_ONCE)], Event()
+
+    def run(number: int) -> None:
+        with quotas.spend("s", str(number), 1, 0):
+            started[number].set()
+            leave.wait(30)
+
+    threads = [Thread(target=run, args=(number,)) for number in range(quota.AT_ONCE)]
+    for thread in threads:
+        thread.start()
+    assert all(event.wait(30) for event in started)
+    assert not asked(quotas, 0)
+    leave.set()
+    for thread in threads:
+        thread.join()
+    assert asked(quotas, 0)

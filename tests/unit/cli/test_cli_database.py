@@ -1,0 +1,101 @@
+"""`db`, and whatever else opens a database, on both kinds: created, checked, copied, restored, moved, and told what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.unit.cli.terminal import Ran, Terminal
+
+if TYPE_CHECKING:
+    from tests.support.postgres import Postgres
+
+
+def words_of(ran: Ran) -> Any:
+    assert ran.code == 0, ran.err
+    return ran.data
+
+
+def test_everything_that_init_makes_is_made_on_postgresql(terminal: Terminal, postgres: Postgres) -> None:
+    """Keys, credit, doctor and the books work by the address alone; the password is shown nowhere."""
+    with postgres.database(empty=True) as url:
+        there = {"MODELGATES_DATABASE_URL": url}
+        made = words_of(terminal.json("init", **there))
+        again = words_of(terminal.json("init", **there))
+        told = words_of(terminal.json("db", "upgrade", **there))
+        checked = terminal.run("db", "check", **there)
+        doctor = terminal.run("doctor", **there)
+        shown = words_of(terminal.json("credits", "show", **there))
+    assert (made["already_initialised"], again["already_initialised"], again["api_key"]) == (False, True, None)
+    assert told["result"] == "unchanged"
+    assert (checked.code, "every sum agrees" in checked.out) == (0, True)
+    assert "PostgreSQL" in doctor.out
+    assert shown["balance"] == 100
+    assert postgres.password not in f"{told}{checked.out}{checked.err}{doctor.out}{doctor.err}"
+
+
+def test_a_copy_goes_from_one_kind_to_the_other_and_back(terminal: Terminal, postgres: Postgres) -> None:
+    """`db backup` and `db restore` need nothing but a file; the same secret opens every copy."""
+    made = words_of(terminal.json("init"))
+    words_of(terminal.json("db", "backup", "one.db"))
+    with postgres.database(empty=True) as url:
+        there = {"MODELGATES_DATABASE_URL": url}
+        proof = words_of(terminal.json("db", "restore", "one.db", **there))
+        listed = words_of(terminal.json("keys", "list", **there))
+        copied = words_of(terminal.json("db", "backup", **there))
+    assert Path(copied["backup"]).suffixes == [".jsonl", ".gz"]
+    back = words_of(
+        terminal.json("db", "restore", copied["backup"], "--database-url", f"sqlite:///{terminal.folder}/b.db")
+    )
+    again = terminal.run("db", "restore", copied["backup"], "--database-url", f"sqlite:///{terminal.folder}/b.db")
+    assert (proof["equal"], proof["problems"], back["tables"]) == (True, [], proof["tables"])
+    assert len(listed["data"]) == 2
+    assert made["api_key"]
+    assert (again.code, "is not empty" in again.err) == (3, True)
+
+
+def test_a_move_prints_its_proof_and_leaves_the_old_database_behind(terminal: Terminal, postgres: Postgres) -> None:
+    """Every table with its rows and digest; afterwards commands on the old one say where it went."""
+    words_of(terminal.json("init"))
+    words_of(terminal.json("credits", "grant", "5", "--note", "more"))
+    with postgres.database(empty=True) as url:
+        moved = words_of(terminal.json("db", "move", "--to", url))
+        left = terminal.json("credits", "show")
+        shown = words_of(terminal.json("credits", "show", MODELGATES_DATABASE_URL=url))
+    assert moved["equal"] is True
+    assert {name: value for name, value in _table(moved, "entries").items() if name != "digest"} == {
+        "table": "entries",
+        "rows": 2,
+    }
+    assert postgres.password not in str(moved)
+    assert (left.code, left.error["type"]) == (3, "store_mismatch")
+    assert "moved to postgresql://" in left.error["message"]
+    assert shown["balance"] == 105
+
+
+def _table(moved: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(line for line in moved["tables"] if line["table"] == name)
+
+
+def test_a_move_tells_people_what_was_proven(terminal: Terminal, postgres: Postgres) -> None:
+    """In words: how many rows of how many tables are equal, and what to set now."""
+    words_of(terminal.json("init"))
+    with postgres.database(empty=True) as url:
+        told = terminal.run("db", "move", "--to", url)
+    assert told.code == 0, told.err
+    assert "tables are equal" in told.out
+    assert "every sum agrees" in told.out
+    assert "MODELGATES_DATABASE_URL" in told.out
+
+
+@pytest.mark.parametrize(
+    "words", [("init",), ("keys", "list"), ("db", "check"), ("db", "upgrade"), ("serve", "--port", "0")]
+)
+def test_a_database_that_is_away_is_told_with_a_remedy(terminal: Terminal, words: tuple[str, ...]) -> None:
+    """Exit 3, one line, no password."""
+    ran = terminal.json(*words, "--database-url", "postgresql://u:hush@127.0.0.1:1/d")
+    assert (ran.code, ran.error["type"]) == (3, "store_unavailable")
+    assert "[database] url" in ran.error["remedy"]
+    assert "hush" not in ran.err
+    assert "\n" not in ran.error["message"]
