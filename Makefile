@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes
 ARGS ?=
 
-.PHONY: help serve test check bench fmt crash docs lock clean
+.PHONY: help serve test check bench fmt crash gates docs lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -25,8 +25,14 @@ check: $(VENV)/.dev  ## lint, types, architecture
 bench: $(VENV)/.bench  ## measure design section 7 and write bench/results/
 	$(BIN)/python bench/run.py $(ARGS)
 
-crash: $(VENV)/.test  ## the long kill -9 run: thousands of kills
-	MODELGATES_TEST_KILLS=5000 MODELGATES_TEST_SERVER_KILLS=200 $(BIN)/python -m pytest tests/crash $(ARGS)
+crash: $(VENV)/.test  ## 10,000 kills of the ledger, 300 of the server; writes bench/results/crash.md
+	MODELGATES_TEST_KILLS=7000 MODELGATES_TEST_POSTGRES_KILLS=3000 \
+	MODELGATES_TEST_SERVER_KILLS=200 MODELGATES_TEST_POSTGRES_SERVER_KILLS=100 \
+	MODELGATES_TEST_FIGURES=bench/results/crash.md $(BIN)/python -m pytest tests/crash $(ARGS)
+
+gates: $(VENV)/.test  ## the long form of the other release gates; writes bench/results/gates.md
+	MODELGATES_TEST_RACES=100 MODELGATES_TEST_CHAOS_S=300 MODELGATES_TEST_REVOCATIONS=20 MODELGATES_TEST_DISK_LIVES=0 \
+	MODELGATES_TEST_FIGURES=bench/results/gates.md $(BIN)/python -m pytest tests/gates $(ARGS)
 
 fmt: $(VENV)/.dev  ## format and apply safe fixes
 	$(BIN)/ruff check --fix --quiet . || true
@@ -52,9 +58,10 @@ $(VENV)/.dev: $(VENV)/.serve requirements/dev.txt
 	$(PIP) -r requirements/dev.txt
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.dev requirements/cloud.txt tests/clients/install.sh tests/clients/package-lock.json tests/support/install_postgres.sh requirements/postgres.txt requirements/sdk1.txt requirements/sdk2.txt requirements/openrouter.txt
+$(VENV)/.test: $(VENV)/.dev requirements/cloud.txt tests/clients/install.sh tests/clients/package-lock.json tests/support/install_postgres.sh requirements/postgres.txt tests/support/install_cc.sh requirements/cc.txt requirements/sdk1.txt requirements/sdk2.txt requirements/openrouter.txt
 	$(PIP) -r requirements/cloud.txt
 	sh tests/support/install_postgres.sh $(BIN)/python
+	sh tests/support/install_cc.sh $(BIN)/python
 	sh tests/clients/install.sh $(PYTHON)
 	@touch $@
 

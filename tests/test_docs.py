@@ -37,6 +37,22 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+def anchors(page: Path) -> set[str]:
+    """What links to a page may end in: its headings, as they are written in addresses."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", sorted([ROOT / "README.md", *DOCS.rglob("*.md")]), ids=lambda path: path.name)
+def test_links_into_pages_lead_to_headings(page: Path) -> None:
+    """Every link that ends in # and a name finds a heading of that name."""
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text())
+
+    assert [
+        f"{target}#{name}" for target, name in links if name not in anchors(page.parent / target if target else page)
+    ] == []
+
+
 def test_every_runtime_dependency_has_its_line() -> None:
     """docs/dependencies.md says of each dependency why it is there."""
     declared = re.findall(r'^  "([a-z0-9-]+)>=', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)

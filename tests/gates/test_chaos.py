@@ -1,4 +1,7 @@
-"""Replicas are killed, started again and stopped for longer than their lease, while clients spend the last of the credit (gate R1)."""
+"""Replicas are killed, started again and stopped for longer than their lease, and PostgreSQL dies now and then (gate R1).
+
+All the while clients spend the last of the credit.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import random
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +22,18 @@ from tests.support.figures import Figures
 from tests.support.postgres import Postgres
 from tests.support.process import SimulatorProcess
 
+from modelgates_server.errors import StoreUnavailable
 from modelgates_server.ledger import credit
 from modelgates_server.storage.engine import database_of, open_engine, transaction
 
 pytestmark = pytest.mark.slow
 
-LASTS_S = float(os.environ.get("MODELGATES_TEST_CHAOS_S", "14"))
+LASTS_S = float(os.environ.get("MODELGATES_TEST_CHAOS_S", "12"))
 PAUSE_S = 13.0
 """A lease of ten seconds, and up to three until somebody looks."""
+
+DISASTER_EVERY = 4
+"""Kills of a replica for one of PostgreSQL, which dies a moment earlier: what is finished meanwhile stands in a journal."""
 
 RECOVERED_S = 60.0
 CLIENTS = 24
@@ -48,8 +56,9 @@ initial_grant_usd = "0.01"
 class Chaos:
     """Clients that spend, a payer that gives a little all the time, and a hand that kills."""
 
-    def __init__(self, house: House, seed: int) -> None:
+    def __init__(self, house: House, postgres: Postgres, seed: int) -> None:
         self.house = house
+        self._postgres = postgres
         self.dice = random.Random(seed)
         self.told: list[Told] = []
         self.count: Counter[str] = Counter()
@@ -82,7 +91,8 @@ class Chaos:
         """Never enough for everybody: the limit is reached all the time."""
         organization_id = self.house.servers[0].facts["organization_id"]
         while not self.over:
-            await asyncio.to_thread(self._grant, organization_id)
+            with suppress(StoreUnavailable):
+                await asyncio.to_thread(self._grant, organization_id)
             await asyncio.sleep(0.05)
 
     def _grant(self, organization_id: str) -> None:
@@ -94,9 +104,16 @@ class Chaos:
     async def _kill(self, until_s: float) -> None:
         while time.monotonic() < until_s:
             at = self.dice.choice([at for at in range(len(self.house.servers)) if at not in self._paused])
+            disaster = self.count["kills"] % DISASTER_EVERY == DISASTER_EVERY - 1
+            if disaster:
+                await asyncio.to_thread(self._postgres.kill)
+                self.count["disasters"] += 1
+                await asyncio.sleep(self.dice.random())
             self.house.kill(at)
             self.count["kills"] += 1
             await asyncio.sleep(self.dice.random() * 0.5)
+            if disaster:
+                await asyncio.to_thread(self._postgres.start)
             await asyncio.to_thread(self.house.restart, at)
             await asyncio.sleep(self.dice.random())
 
@@ -130,7 +147,7 @@ async def test_no_overspend_while_replicas_die_and_stand_still(
 ) -> None:
     """Overspend is 0 throughout; in the end nothing is held, the books agree with themselves and with the provider's truth."""
     with open_house(tmp_path, layout, upstream, postgres, TOML) as house:
-        chaos, key = Chaos(house, 20_260_103), house.new_key()
+        chaos, key = Chaos(house, postgres, 20_260_103), house.new_key()
         with Watcher(house.url) as watcher:
             await chaos.run(key, LASTS_S)
             took_s = await recovered(house)
@@ -181,6 +198,7 @@ def report(chaos: Chaos, watcher: Watcher, rows: dict[str, dict[str, Any]], took
         "answers with 503": sum(told.status == 503 for told in chaos.told),
         "broken connections": sum(told.status == 0 for told in chaos.told),
         "kills": chaos.count["kills"],
+        "kills of PostgreSQL": chaos.count["disasters"],
         "stops beyond the lease": chaos.count["pauses"],
         "settled for the dead": sum(row["estimated"] for row in lost),
         "corrected afterwards": sum(not row["estimated"] for row in lost),

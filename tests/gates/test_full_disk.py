@@ -20,8 +20,8 @@ pytestmark = pytest.mark.slow
 
 PATIENCE_S = 30.0
 STREAMS = 6
-LONG = {"tokens": 60, "event_delay_s": 0.05}
-"""Answers of three seconds."""
+LONG = {"tokens": 40, "event_delay_s": 0.05}
+"""Answers of two seconds."""
 
 DISK_MB = 64
 
