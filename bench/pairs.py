@@ -43,7 +43,7 @@ async def run(url: str, folder: Path, pairs: int, in_flight: int) -> dict[str, f
         epoch = await register(store.writer, store.reader, store.name, store.clock.now_s())
         ledger = Ledger(store.writer, store.clock, epoch, name=store.name, distributed=database.distributed)
         done = iter(range(pairs))
-        began_s, cpu_s = time.perf_counter(), time.process_time()
+        began_at_s, began_s, cpu_s = time.time(), time.perf_counter(), time.process_time()
 
         async def seat() -> None:
             for number in done:
@@ -56,6 +56,8 @@ async def run(url: str, folder: Path, pairs: int, in_flight: int) -> dict[str, f
             "pairs_per_s": pairs / took_s,
             "cpu_us": cpu_s / pairs * 1e6,
             "per_batch": writer.units / writer.batches,
+            "began_s": began_at_s,
+            "ended_s": time.time(),
         }
     await tasks.close()
     return found

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from cases import Bench, Cost, first_text, open_streams, paced, whole
 from figures import FIGURES, Samples
+from ledger import postgres_rates, sqlite_cost_us
 from process import BENCH_CORE, SUBJECT_CORE, foreign_s, rss_bytes
 from report import machine, table, write
 from subjects import House, Subject, nginx, nginx_program, upstream, workplace
@@ -41,10 +42,11 @@ class Effort:
     paced_s: float
     open_s: float
     first_count: int
+    pairs: int
 
 
-FULL = Effort(repeats=3, request_s=4, large_s=3, paced_s=10, open_s=6, first_count=200)
-QUICK = Effort(repeats=1, request_s=2, large_s=1.5, paced_s=4, open_s=3, first_count=100)
+FULL = Effort(repeats=3, request_s=4, large_s=3, paced_s=10, open_s=6, first_count=200, pairs=10_000)
+QUICK = Effort(repeats=1, request_s=2, large_s=1.5, paced_s=4, open_s=3, first_count=100, pairs=4_000)
 
 
 class Run:
@@ -122,6 +124,17 @@ def _open_streams(run: Run, subject: Subject) -> tuple[float, float]:
     return found["dropped"], (found["rss_bytes"] - idle) / STREAMS / 1000
 
 
+def books(run: Run, wanted: Callable[[str], bool]) -> None:
+    """The figures of the ledger alone."""
+    for _ in range(run.effort.repeats):
+        if wanted("pair"):
+            run.note("pair", sqlite_cost_us(run.effort.pairs))
+        if wanted("pairs_pg"):
+            rate, single = postgres_rates(run.effort.pairs)
+            run.note("pairs_pg", rate)
+            run.notes["single commits of one connection to PostgreSQL per s"] = f"{single:.0f}"
+
+
 def measure(effort: Effort, only: str | None) -> Run:
     """Run everything, or the one figure that is asked for."""
 
@@ -136,6 +149,7 @@ def measure(effort: Effort, only: str | None) -> Run:
             gateway, _ = warm.enter_context(run.house.serving())
             steady(run, wanted, gateway, warm.enter_context(nginx(folder, fixed.port)))
         fresh(run, wanted)
+        books(run, wanted)
         run.notes["meters"] = run.house.meters()
         run.notes["receipts_written"] = run.house.receipts()
     return run

@@ -5,7 +5,7 @@ Windows are in UTC; weeks start on Monday (product-surface 5.3). A window's row 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -93,9 +93,14 @@ class MeterRef:
     limit: int | None = None
     limit_from_row: bool = False
     label: str = ""
+    _base: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Written once: every request asks for the ids of all its meters."""
+        object.__setattr__(self, "_base", f"{self.scope}:{self.scope_id}:{self.unit}:{self.window}")
 
     def row_id(self, now_s: float) -> str:
         """The id of the row for the window that contains `now_s`, for example ``key:ab12:nusd:day:1800000000``."""
-        start_s, _ = self.window.bounds_s(now_s)
-        base = f"{self.scope}:{self.scope_id}:{self.unit}:{self.window}"
-        return base if self.window is Window.LIFE else f"{base}:{start_s}"
+        if self.window is Window.LIFE:
+            return self._base
+        return f"{self._base}:{self.window.bounds_s(now_s)[0]}"

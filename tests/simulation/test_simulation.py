@@ -16,7 +16,7 @@ from modelgates_server.storage.checks import Problem, problems
 from modelgates_server.storage.engine import connect
 from modelgates_server.storage.maintenance import upgrade
 
-SEEDS = int(os.environ.get("MODELGATES_TEST_SEEDS", "300"))
+SEEDS = int(os.environ.get("MODELGATES_TEST_SEEDS", "200"))
 FIRST = int(os.environ.get("MODELGATES_TEST_FIRST_SEED", "1"))
 STEPS = 250
 CREDIT_NUSD = 4_000

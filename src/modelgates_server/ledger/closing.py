@@ -32,10 +32,16 @@ class _Closing(Plain):
 
     keep = True
 
-    def __init__(self, hold: Hold, bill: Bill, now_s: float) -> None:
+    def __init__(self, hold: Hold, bill: Bill, now_s: float, told: Callable[[str], None] | None = None) -> None:
         self._hold = hold
         self._bill = bill
         self._now_s = int(now_s)
+        self._told = told
+
+    def follow(self, _result: Any) -> Correct | None:
+        if self._told is not None:
+            self._told(self._hold.id)
+        return None
 
     def _book(self, rows: Rows, kind: str, debit: str, credit: str, amount_nusd: int) -> None:
         if amount_nusd < 0:
@@ -62,18 +68,17 @@ class Settle(_Closing):
     """Close a hold with what the request cost, write its receipt, book the entries. Exactly once, by id.
 
     Gives Settled, with `late` when somebody else closed the hold before; then `Correct` follows, unless this is a sweeper's own
-    estimate (`corrects`). `row` gives the hold as it was stored: what the journal needs to make it anew. `told` hears of a commit that
-    nobody waited for.
+    estimate (`corrects`). `stored` gives the hold as it was stored: what the journal needs to make it anew. `told` hears the hold's id
+    when all of it is in the store.
     """
 
     def __init__(  # noqa: PLR0913 - what there is to know about an end
         self, hold: Hold, bill: Bill, also: Sequence[Write], now_s: float, *,
-        row: Callable[[], Row] | None = None, told: Callable[[object], None] | None = None, corrects: bool = True,
+        stored: Callable[[Hold], Row | None] | None = None, told: Callable[[str], None] | None = None, corrects: bool = True,
     ) -> None:  # fmt: skip
-        super().__init__(hold, bill, now_s)
+        super().__init__(hold, bill, now_s, told)
         self._also = also
-        self._row = row
-        self._told = told
+        self._stored = stored
         self._corrects = corrects
 
     def needs(self) -> Mapping[str, Iterable[Any]]:
@@ -90,10 +95,11 @@ class Settle(_Closing):
         charged, overrun = hold.split(bill.charged_nusd)
         overrun += bill.operator_nusd
         posted = {"nusd": charged, "spend": charged + bill.byok_nusd, "tokens": bill.tokens, "parallel": 0}
-        for line, row in zip(hold.lines, filter(None, meters), strict=True):
+        found = [row for row in meters if row is not None]
+        for line, row in zip(hold.lines, found, strict=True):
             row["held"] -= line.held
             row["posted"] += posted[line.unit]
-            rows.save("meters", row)
+        rows.save_all("meters", found)
         rows.delete("holds", hold.id)
         self._book(rows, "charge", customer(hold.organization_id), provider(bill.provider), charged)
         self._book(rows, "overrun", OPERATOR_LOSS, provider(bill.provider), overrun)
@@ -104,18 +110,17 @@ class Settle(_Closing):
         return Settled(charged, overrun)
 
     def follow(self, result: Any) -> Correct | None:
-        return Correct(self._hold, self._bill, self._now_s, self._told) if result.late and self._corrects else None
-
-    def abandoned(self, result: Any) -> None:
-        if self._told is not None:
-            self._told(result)
+        if result.late and self._corrects:
+            return Correct(self._hold, self._bill, self._now_s, self._told)
+        return super().follow(result)
 
     def record(self) -> Row | None:
-        if self._row is None or not all(isinstance(statement, Statement) for statement, _ in self._also):
+        row = None if self._stored is None else self._stored(self._hold)
+        if row is None or not all(isinstance(statement, Statement) for statement, _ in self._also):
             return None
-        also = [[statement.name, row] for statement, row in self._also if isinstance(statement, Statement)]
+        also = [[statement.name, values] for statement, values in self._also if isinstance(statement, Statement)]
         return {
-            "row": self._row(),
+            "row": row,
             "bill": msgspec.to_builtins(self._bill),
             "also": also,
             "now_s": self._now_s,
@@ -124,14 +129,6 @@ class Settle(_Closing):
 
 class Correct(_Closing):
     """A sweeper settled the hold as an estimate: make it the truth by one adjustment, within what the budgets have left."""
-
-    def __init__(self, hold: Hold, bill: Bill, now_s: float, told: Callable[[object], None] | None = None) -> None:
-        super().__init__(hold, bill, now_s)
-        self._told = told
-
-    def abandoned(self, result: Any) -> None:
-        if self._told is not None:
-            self._told(result)
 
     def needs(self) -> Mapping[str, Iterable[Any]]:
         return {"generations": (self._hold.id,), "meters": [line.meter_id for line in self._hold.lines]}

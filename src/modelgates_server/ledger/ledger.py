@@ -22,7 +22,7 @@ from modelgates_server.ledger.values import Bill, Fenced, Hold, HoldRequest, Lin
 from modelgates_server.storage.hot import NAMED, Row
 from modelgates_server.storage.reader import Reader
 from modelgates_server.storage.rows import Unit
-from modelgates_server.storage.writer import NOTED, Simple, Writer
+from modelgates_server.storage.writer import Simple, Writer
 
 log = logging.getLogger(__name__)
 
@@ -96,15 +96,8 @@ class Ledger:
         Enqueued before this returns; the future resolves when it is durable: in the store, or (while that is away) in the journal of
         this machine. Settling the same hold twice changes nothing.
         """
-        known = self._open.get(hold.id)
-        row = None if known is None else lambda: hold_row(known[1], self._epoch, hold.lines)
-
-        def told(_settled: object) -> None:
-            self._settled(hold)
-
-        future = self._writer.submit(Settle(hold, bill, also, self._clock.now_s(), row=row, told=told))
-        future.add_done_callback(lambda done: self._done(done, told))
-        return future
+        stored = self._stored if hold.id in self._open else None
+        return self._writer.submit(Settle(hold, bill, also, self._clock.now_s(), stored=stored, told=self._settled))
 
     async def released(self, limit_s: float) -> bool:
         """Wait until some hold may have been settled; False when `limit_s` passed first."""
@@ -207,16 +200,12 @@ class Ledger:
         with suppress(StoreUnavailable):
             self._writer.submit(unit).add_done_callback(_noted)
 
-    def _done(self, done: asyncio.Future[Any], told: Callable[[object], None]) -> None:
-        if done.cancelled():
-            return
-        if (error := done.exception()) is not None:
-            log.error("settlement_refused", extra={"reason": str(error)})
-        elif done.result() is not NOTED:
-            told(done.result())
+    def _stored(self, hold: Hold) -> Row | None:
+        known = self._open.get(hold.id)
+        return None if known is None else hold_row(known[1], self._epoch, hold.lines)
 
-    def _settled(self, hold: Hold) -> None:
-        self._open.pop(hold.id, None)
+    def _settled(self, hold_id: str) -> None:
+        self._open.pop(hold_id, None)
         if self._waiting and not self._wake_planned:
             self._wake_planned = True
             asyncio.get_running_loop().call_later(WAKE_S, self._wake)

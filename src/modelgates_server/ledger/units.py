@@ -106,8 +106,9 @@ class TakeHold(Plain):
         if version is None or version["version"] != request.policy_version:
             return Stale()
         found = [self._meter(rows, ref, row_id) for ref, row_id in zip(request.meters, self._ids, strict=True)]
-        if any(row["closed"] for row in found):
-            return Stale()
+        for row in found:
+            if row["closed"]:
+                return Stale()
         refused = first_refusal([(row, self._asks[row["unit"]]) for row in found])
         if refused is not None:
             index, refusal = refused
@@ -138,7 +139,7 @@ class TakeHold(Plain):
                 asked = self._asks[row["unit"]]
                 row["held"] += asked
                 lines.append(Line(row["id"], row["unit"], asked))
-            rows.save("meters", row)
+        rows.save_all("meters", found)
         rows.save("holds", hold_row(request, self._epoch, lines))
         return Hold(request.id, request.organization_id, request.amount_nusd, tuple(lines), *rooms(found))
 

@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from modelgates_server.clock import new_id
 from modelgates_server.errors import BadRequest, Conflict, NotFound
 from modelgates_server.management.change import Change, Note, change
 from modelgates_server.management.paging import Page, page
@@ -113,7 +112,7 @@ def create_channel(  # noqa: PLR0913 - who, whose, what and when
     with change(engine, now_s) as changing:
         _check_room(changing.connection, organization_id, kind, target)
         row: dict[str, Any] = {
-            "id": new_id("chn", now_s),
+            "id": changing.new_id("chn"),
             "organization_id": organization_id,
             "kind": kind,
             "target": target,

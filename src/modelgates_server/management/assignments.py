@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from modelgates_server.clock import new_id
 from modelgates_server.errors import BadRequest, NotFound
 from modelgates_server.limits import Scope
 from modelgates_server.management.change import Change, Note, change
@@ -152,7 +151,7 @@ def _check_key(connection: sa.Connection, organization_id: str, key_hash: str) -
 
 def _give(changing: Change, table: sa.Table, whose: str, one: str, row: GuardrailRow, actor: str) -> None:
     values = {
-        "id": new_id("gra", changing.now_s),
+        "id": changing.new_id("gra"),
         "guardrail_id": row.id,
         "assigned_by": actor,
         "created_at_s": changing.now_s,

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from modelgates_server.clock import new_id
 from modelgates_server.errors import BadRequest, NotFound
 from modelgates_server.limits import MeterRef, Scope, Unit, Window
 from modelgates_server.management.change import Change, Note, change
@@ -96,11 +95,17 @@ def set_budget(engine: sa.Engine, organization_id: str, budget: Budget, actor: s
         return after
 
 
-def set_share(
-    engine: sa.Engine, organization_id: str, member_id: str, limit_nusd: int | None, actor: str, now_s: float
+def set_share(  # noqa: PLR0913 - whose, how much, how long, who and when
+    engine: sa.Engine,
+    organization_id: str,
+    member_id: str,
+    limit_nusd: int | None,
+    actor: str,
+    now_s: float,
+    window: Window = Window.MONTH,
 ) -> BudgetRow | None:
-    """Give a member a share: what all the member's keys together may spend in a month."""
-    return set_budget(engine, organization_id, Budget(Scope.MEMBER, member_id, Window.MONTH, limit_nusd), actor, now_s)
+    """Give a member a share: what all the member's keys together may spend in a window; None takes it away."""
+    return set_budget(engine, organization_id, Budget(Scope.MEMBER, member_id, window, limit_nusd), actor, now_s)
 
 
 def store_budget(changing: Change, organization_id: str, budget: Budget) -> BudgetRow | None:
@@ -159,10 +164,15 @@ def spent_nusd(engine: sa.Engine, refs: Sequence[MeterRef], now_s: float) -> dic
     return dict.fromkeys(ids, 0) | {row.id: row.posted for row in found}
 
 
+def check_window(window: Window) -> None:
+    """Refuse a window that no budget has, with BadRequest."""
+    if window not in BUDGET_WINDOWS:
+        raise BadRequest("a budget lasts a day, a week, a month or for life")
+
+
 def _checked(connection: sa.Connection, organization_id: str, budget: Budget) -> Budget:
     """The budget with the id that its meters have, if it can be and its owner exists."""
-    if budget.window not in BUDGET_WINDOWS:
-        raise BadRequest("a budget lasts a day, a week, a month or for life")
+    check_window(budget.window)
     check_limit(budget.limit_nusd)
     if budget.mode is not None:
         check_mode(budget.mode)
@@ -222,7 +232,7 @@ def _store(
     if before is not None:
         changing.connection.execute(sa.update(_BUDGETS).where(_BUDGETS.c.id == before.id).values(values))
     else:
-        row = {"id": new_id("bud", changing.now_s), "organization_id": organization_id, "created_at_s": changing.now_s}
+        row = {"id": changing.new_id("bud"), "organization_id": organization_id, "created_at_s": changing.now_s}
         what = {"scope": str(budget.scope), "scope_id": budget.scope_id, "window": str(budget.window)}
         changing.connection.execute(sa.insert(_BUDGETS).values(row | what | values))
     found = find_budgets(changing.connection, organization_id, budget.scope, budget.scope_id)

@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from modelgates_server import clock
 from modelgates_server.storage import chain, schema
 from modelgates_server.storage.engine import transaction
 from modelgates_server.storage.portable import upsert
@@ -38,7 +39,7 @@ def change(engine: sa.Engine, now_s: float) -> Iterator[Change]:
     """One change, all or nothing. Raises StoreUnavailable; an error inside undoes everything."""
     with transaction(engine) as connection:
         connection.execute(_TURN)
-        yield Change(connection, int(now_s))
+        yield Change(connection, int(now_s), now_s)
 
 
 _TURN = sa.select(schema.policy.c.version).with_for_update()
@@ -46,10 +47,18 @@ _TURN = sa.select(schema.policy.c.version).with_for_update()
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An open change: the connection to make it on, and the time that it carries (Unix seconds)."""
+    """An open change: the connection to make it on, and the time that it carries (Unix seconds).
+
+    Rows keep the whole seconds of `now_s`; ids are made of the moment itself, `time_s`.
+    """
 
     connection: sa.Connection
     now_s: int
+    time_s: float
+
+    def new_id(self, prefix: str) -> str:
+        """An id in the order of time, so that lists are in it too where several rows were made within one second."""
+        return clock.new_id(prefix, self.time_s)
 
     def note(self, note: Note) -> None:
         """Add the audit row."""

@@ -18,7 +18,6 @@ import sqlalchemy as sa
 from modelgates_server.accounts import keys
 from modelgates_server.catalogue.kinds import Kind
 from modelgates_server.catalogue.load import Catalogue
-from modelgates_server.clock import new_id
 from modelgates_server.errors import BadRequest, Conflict, NotFound, UnknownModel
 from modelgates_server.management.change import Change, Note, change
 from modelgates_server.management.describe import rfc3339
@@ -127,7 +126,7 @@ def add_credential(
         _check_room(changing.connection, organization_id)
         said = {name: getattr(wanted, name) for name in _CHANGEABLE}
         row: dict[str, Any] = {
-            "id": new_id("byok", now_s),
+            "id": changing.new_id("byok"),
             "organization_id": organization_id,
             "provider": place.slug,
             "base_url": place.base_url,

@@ -1,4 +1,4 @@
-"""Prepaid credit: grants, top-ups, corrections, refunds, transfers, and the list of them."""
+"""Prepaid credit: grants, top-ups, adjustments, refunds, transfers, and the list of them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,17 @@ from modelgates_server.storage.engine import reading
 
 NOTE_CHARACTERS_MAX: Final = 500
 
+ADJUSTMENT: Final = "adjustment"
+WORDS: Final = {**{kind: str(kind) for kind in Moves}, Moves.CORRECTION: ADJUSTMENT}
+"""What people and programs are told. The books call the operator's adjustment a correction: their entries of the kind `adjustment`
+are the late settlements of requests (ledger/closing.py), which are no transactions."""
+
 _ENTRIES = schema.entries
 
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """A change of the credit. `amount_nusd` is below zero where credit was taken away; `kind` is a word of `credit.Moves`."""
+    """A change of the credit. `amount_nusd` is below zero where credit was taken away; `kind` is one of `WORDS`."""
 
     id: int
     created_at_s: int
@@ -68,7 +73,7 @@ def give_credits(engine: sa.Engine, organization_id: str, movement: Movement, no
 def adjust_credits(
     engine: sa.Engine, organization_id: str, amount_nusd: int, note: str, actor: str, now_s: float
 ) -> Moved:
-    """Correct the credit upwards or (below zero) downwards; a note must say why. Raises BadRequest."""
+    """Adjust the credit upwards or (below zero) downwards; a note must say why. Raises BadRequest."""
     if not visible(note, NOTE_CHARACTERS_MAX):
         raise BadRequest("an adjustment needs a note that says why")
     with change(engine, now_s) as changing:
@@ -104,7 +109,7 @@ def refund_credits(  # noqa: PLR0913 - what, how much, why and who
 def transfer_credits(  # noqa: PLR0913 - from whom, to whom, how much, why and who
     engine: sa.Engine, giver_id: str, receiver_id: str, amount_nusd: int, note: str, actor: str, now_s: float
 ) -> Moved:
-    """Move free credit to another organisation. For the operator only: it touches two organisations.
+    """Move free credit to another organisation. For the operator only: it touches two organisations, and stands in both logs.
 
     Gives the giver's side. Raises BadRequest when the giver has not that much free, NotFound for who does not exist.
     """
@@ -113,8 +118,9 @@ def transfer_credits(  # noqa: PLR0913 - from whom, to whom, how much, why and w
         for organization_id in (giver_id, receiver_id):
             _check_exists(changing.connection, organization_id)
         given, _ = credit.transfer(changing.connection, giver_id, receiver_id, movement, now_s)
-        details = {"amount_nusd": amount_nusd, "note": movement.note, "to": receiver_id}
-        changing.note(Note(giver_id, actor, "credits.transfer", giver_id, details))
+        said = {"amount_nusd": amount_nusd, "note": movement.note}
+        changing.note(Note(giver_id, actor, "credits.transfer", giver_id, said | {"to": receiver_id}))
+        changing.note(Note(receiver_id, actor, "credits.transfer", receiver_id, said | {"from": giver_id}))
         return _told(changing.connection, giver_id, given)
 
 
@@ -140,7 +146,7 @@ def _moved(changing: Change, organization_id: str, movement: Movement) -> Moved:
     details = {"amount_nusd": movement.amount_nusd, "note": movement.note}
     if movement.generation_id is not None:
         details["generation_id"] = movement.generation_id
-    changing.note(Note(organization_id, movement.author, f"credits.{kind}", organization_id, details))
+    changing.note(Note(organization_id, movement.author, f"credits.{WORDS[kind]}", organization_id, details))
     return _told(changing.connection, organization_id, entry_id)
 
 
@@ -154,7 +160,7 @@ def _transaction(row: sa.RowMapping) -> Transaction:
     return Transaction(
         id=row["id"],
         created_at_s=row["created_at_s"],
-        kind=row["kind"],
+        kind=WORDS[Moves(row["kind"])],
         amount_nusd=row["amount_nusd"] if given else -row["amount_nusd"],
         note=row["note"] or "",
         author=row["author"] or "",

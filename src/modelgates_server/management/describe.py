@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import msgspec
 import sqlalchemy as sa
 
 from modelgates_server.accounts.values import KeyClass
@@ -97,6 +98,7 @@ def key_data(row: KeyRow, use: KeyUse) -> dict[str, Any]:
         "tokens_per_minute": row.tokens_per_minute,
         "parallel_max": row.parallel_max,
         "allowed_models": row.allowed_models,
+        "provider": None if row.routing is None else msgspec.Raw(row.routing.encode()),
         "is_management_key": management,
         "last_used_at": None if use.last_used_ms is None else rfc3339(use.last_used_ms / 1000),
         "created_at": rfc3339(row.created_at_s),

@@ -14,7 +14,6 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from modelgates_server.catalogue.load import Catalogue
-from modelgates_server.clock import new_id
 from modelgates_server.errors import BadRequest, NotFound
 from modelgates_server.limits import LIMIT_RESETS, MeterRef, Scope, Unit
 from modelgates_server.management.change import Change, Note, change
@@ -89,6 +88,11 @@ def default_guardrail_id(workspace_id: str) -> str:
     return DEFAULT_PREFIX + workspace_id
 
 
+def default_guardrail_name(workspace_id: str) -> str:
+    """The name of a workspace's default guardrail, as long as nobody gives it another."""
+    return f"Workspace {workspace_id} Default"
+
+
 def create_guardrail(
     engine: sa.Engine, organization_id: str, workspace: str | None, rules: Rules, actor: str, now_s: float
 ) -> GuardrailRow:
@@ -99,7 +103,7 @@ def create_guardrail(
     rules = checked(rules)
     with change(engine, now_s) as changing:
         row = GuardrailRow(
-            id=new_id("grd", now_s),
+            id=changing.new_id("grd"),
             organization_id=organization_id,
             workspace_id=workspace_in(changing.connection, organization_id, workspace).id,
             is_default=False,
@@ -192,7 +196,7 @@ def guardrail_in(connection: sa.Connection, organization_id: str, guardrail_id: 
     place = workspace_in(connection, organization_id, guardrail_id.removeprefix(DEFAULT_PREFIX))
     if default_guardrail_id(place.id) != guardrail_id:  # a slug is no id
         raise NotFound("there is no such guardrail", remedy="modelgates guardrails list shows names and ids")
-    rules = Rules(f"Workspace {place.id} Default")
+    rules = Rules(default_guardrail_name(place.id))
     return GuardrailRow(guardrail_id, organization_id, place.id, True, rules, place.created_at_s, None, stored=False)  # noqa: FBT003
 
 

@@ -10,10 +10,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from modelgates_server.accounts import sessions
-from modelgates_server.clock import new_id
 from modelgates_server.errors import NotFound
 from modelgates_server.limits import Scope, Window
-from modelgates_server.management.budgets import Budget, store_budget
+from modelgates_server.management.budgets import Budget, check_window, store_budget
 from modelgates_server.management.change import Change, Note, change
 from modelgates_server.management.members import (
     MEMBER,
@@ -39,18 +38,22 @@ _DEAD: Final = "This invitation was used or taken back, or is older than seven d
 
 @dataclass(frozen=True, slots=True)
 class Invited:
-    """Who is asked in. `workspace` is an id or slug to join besides the default one; `share_nusd` a monthly budget."""
+    """Who is asked in.
+
+    `workspace` is an id or slug to join besides the default one; `share_nusd` is the budget that the member gets, for each `share_window`.
+    """
 
     email: str
     name: str
     role: str = MEMBER
     workspace: str | None = None
     share_nusd: int | None = None
+    share_window: Window = Window.MONTH
 
 
 @dataclass(frozen=True, slots=True)
 class InvitationRow:
-    """An invitation as it is stored, without its token."""
+    """An invitation as it is stored, without its token. `share_window` is None without a share."""
 
     id: str
     organization_id: str
@@ -59,6 +62,7 @@ class InvitationRow:
     role: str
     workspace_id: str | None
     share_nusd: int | None
+    share_window: Window | None
     invited_by: str
     created_at_s: int
     expires_at_s: int
@@ -88,32 +92,35 @@ def invite(
 ) -> tuple[str, InvitationRow]:
     """Make an invitation; give its token, which nobody can read again, and its row.
 
-    An earlier one to the same address that is still open is taken back. Raises BadRequest, NotFound for a foreign workspace.
+    An earlier one to the same address that is still open is taken back by the same change, and named in its audit row.
+    Raises BadRequest, NotFound for a foreign workspace.
     """
     name, email = member_name(invited.name), mail_address(invited.email)
     check_role(invited.role)
     check_limit(invited.share_nusd)
+    check_window(invited.share_window)
     token = secrets.token_urlsafe(32)
     with change(engine, now_s) as changing:
         refuse_known(changing.connection, organization_id, email)
         place = invited.workspace
         row: dict[str, Any] = {
-            "id": new_id("inv", now_s),
+            "id": changing.new_id("inv"),
             "organization_id": organization_id,
             "email": email,
             "name": name,
             "role": invited.role,
             "workspace_id": None if place is None else workspace_in(changing.connection, organization_id, place).id,
             "share_nusd": invited.share_nusd,
+            "share_window": None if invited.share_nusd is None else str(invited.share_window),
             "token_hash": _hash(token),
             "invited_by": actor,
             "created_at_s": changing.now_s,
             "expires_at_s": changing.now_s + LIFE_S,
         }
-        open_ones = (_INVITATIONS.c.organization_id == organization_id, _INVITATIONS.c.email == email, *_pending())
-        changing.connection.execute(sa.update(_INVITATIONS).where(*open_ones).values(revoked_at_s=changing.now_s))
+        replaced = _take_back(changing, organization_id, email)
         changing.connection.execute(sa.insert(_INVITATIONS).values(row))
-        details = {name: row[name] for name in ("email", "role", "workspace_id", "share_nusd")}
+        details = {name: row[name] for name in ("email", "role", "workspace_id", "share_nusd", "share_window")}
+        details |= {"replaces": replaced} if replaced else {}
         changing.note(Note(organization_id, actor, "invitation.create", row["id"], details))
         return token, _found(changing.connection, organization_id, row["id"])
 
@@ -196,9 +203,17 @@ def _keep_promises(changing: Change, invitation: InvitationRow, member: MemberRo
         living = sa.select(spaces.id).where(spaces.id == invitation.workspace_id, spaces.deleted_at_s.is_(None))
         if connection.execute(living).one_or_none() is not None:  # it may have been deleted since
             join(changing, invitation.organization_id, invitation.workspace_id, [member.id])
-    if invitation.share_nusd is not None:
-        share = Budget(Scope.MEMBER, member.id, Window.MONTH, invitation.share_nusd)
+    if invitation.share_nusd is not None and invitation.share_window is not None:
+        share = Budget(Scope.MEMBER, member.id, invitation.share_window, invitation.share_nusd)
         store_budget(changing, invitation.organization_id, share)
+
+
+def _take_back(changing: Change, organization_id: str, email: str) -> list[str]:
+    """Take back the open invitations of an address; give their ids."""
+    mine = (_INVITATIONS.c.organization_id == organization_id, _INVITATIONS.c.email == email, *_pending())
+    live = _INVITATIONS.c.expires_at_s > changing.now_s
+    taken = sa.update(_INVITATIONS).where(*mine, live).values(revoked_at_s=changing.now_s)
+    return list(changing.connection.execute(taken.returning(_INVITATIONS.c.id)).scalars())
 
 
 def _pending() -> tuple[sa.ColumnElement[bool], ...]:
@@ -216,7 +231,9 @@ def _found(connection: sa.Connection, organization_id: str, invitation_id: str) 
 
 
 def _row(row: Any) -> InvitationRow:
-    return InvitationRow(**{name: row[name] for name in InvitationRow.__slots__})
+    window = None if row["share_window"] is None else Window(row["share_window"])
+    same = {name: row[name] for name in InvitationRow.__slots__ if name != "share_window"}
+    return InvitationRow(**same, share_window=window)
 
 
 def _hash(token: str) -> str:

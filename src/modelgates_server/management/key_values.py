@@ -21,7 +21,7 @@ class NewKey:
     """What is asked for. Amounts in nano-USD, `limit_reset` daily, weekly, monthly or None (never), times in Unix seconds.
 
     `workspace_id` may be its slug; without it the key belongs to the organisation's oldest workspace. `allowed_models` are
-    slugs; None allows all.
+    slugs; None allows all. `routing` holds provider preferences as JSON (see `workspaces.stored_routing`).
     """
 
     name: str
@@ -36,6 +36,7 @@ class NewKey:
     allowed_models: tuple[str, ...] | None = None
     parallel_max: int | None = None
     include_byok_in_limit: bool = False
+    routing: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ CHANGEABLE: Final = frozenset(
         "parallel_max",
         "allowed_models",
         "workspace_id",
+        "routing",
     }
 )
 """What `update_key` may set, by the names of `KeyRow`."""
@@ -111,6 +113,7 @@ def check_new(wanted: NewKey, now_s: int) -> None:
     check_reset(wanted.limit_nusd, wanted.limit_reset)
     check_rates(wanted.requests_per_minute, wanted.tokens_per_minute, wanted.parallel_max)
     check_expiry(wanted.expires_at_s, now_s)
+    check_routing(wanted.key_class, wanted.routing)
 
 
 def check_name(name: str) -> None:
@@ -136,6 +139,12 @@ def check_reset(limit_nusd: int | None, limit_reset: str | None) -> None:
         raise BadRequest(f"limit_reset must be one of {', '.join(LIMIT_RESETS)}, or be left out")
     if limit_nusd is None:
         raise BadRequest("limit_reset says how often a limit starts again, so it needs a limit")
+
+
+def check_routing(key_class: KeyClass, routing: str | None) -> None:
+    """Refuse provider preferences of a key that is never routed."""
+    if routing is not None and key_class is not KeyClass.INFERENCE:
+        raise BadRequest("a management key sends no requests, so it has no routing; name an inference key")
 
 
 def check_rates(*rates: int | None) -> None:

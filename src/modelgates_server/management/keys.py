@@ -28,6 +28,7 @@ from modelgates_server.management.key_values import (
     check_new,
     check_rates,
     check_reset,
+    check_routing,
 )
 from modelgates_server.management.paging import Page, page
 from modelgates_server.management.spent import count_spent
@@ -42,6 +43,9 @@ HASH_PREFIX_MIN = 8
 
 _KEYS = schema.api_keys
 _CONVERTED = frozenset({"key_class", "disabled", "allowed_models", "include_byok_in_limit"})
+_NOTED: Final = ("name", "class", "workspace_id", "member_id", "limit_nusd", "limit_reset", "expires_at_s")
+"""What the audit log says of a new key."""
+
 _NO_SUCH: Final = "there is no such key"
 _REMEDY: Final = "modelgates keys list shows names and hashes"
 
@@ -81,9 +85,10 @@ def add_key(changing: Change, pepper: bytes, organization_id: str, wanted: NewKe
         "deleted_at_s": None,
         "parallel_max": wanted.parallel_max,
         "include_byok_in_limit": int(wanted.include_byok_in_limit),
+        "routing": stored_routing(wanted.routing),
     }
     changing.connection.execute(sa.insert(_KEYS).values(row))
-    shown = {name: row[name] for name in ("name", "class", "limit_nusd", "limit_reset", "expires_at_s")}
+    shown = {name: row[name] for name in _NOTED}
     changing.note(Note(organization_id, actor, "key.create", key_hash, shown))
     return minted.secret, _found(changing.connection, organization_id, key_hash)
 
@@ -96,8 +101,11 @@ def list_keys(engine: sa.Engine, organization_id: str) -> list[KeyRow]:
 def page_keys(
     engine: sa.Engine, organization_id: str, wanted: KeyFilter, offset: int, limit: int | None, now_s: float
 ) -> Page[KeyRow]:
-    """Give a page of the keys that are not deleted, oldest first. Raises NotFound for a workspace of somebody else."""
-    query = _mine(organization_id).order_by(_KEYS.c.created_at_s, _KEYS.c.hash)
+    """Give a page of the keys that are not deleted, oldest first, of one second by name.
+
+    Raises NotFound for a workspace of somebody else.
+    """
+    query = _mine(organization_id).order_by(_KEYS.c.created_at_s, _KEYS.c.name, _KEYS.c.hash)
     if wanted.key_class is not None:
         query = query.where(_KEYS.c["class"] == str(wanted.key_class))
     if not wanted.disabled:
@@ -190,13 +198,8 @@ def set_key_routing(
     engine: sa.Engine, organization_id: str, key_hash: str, routing: str | None, actor: str, now_s: float
 ) -> KeyRow:
     """Set or (with None) take back a key's provider preferences (see `stored_routing`). Raises BadRequest, NotFound."""
-    stored = stored_routing(routing)
     with change(engine, now_s) as changing:
-        row = _found(changing.connection, organization_id, key_hash)
-        if row.key_class is not KeyClass.INFERENCE:
-            raise BadRequest("a management key sends no requests, so it has no routing; name an inference key")
-        _store(changing, row, {"routing": stored}, "key.routing", actor)
-        return _found(changing.connection, organization_id, key_hash)
+        return _update(changing, organization_id, key_hash, {"routing": routing}, "key.routing", actor)
 
 
 def _update(
@@ -231,6 +234,7 @@ def _check_changes(changing: Change, row: KeyRow, changes: Mapping[str, Any]) ->
         check_reset(changes.get("limit_nusd", row.limit_nusd), changes.get("limit_reset", row.limit_reset))
     check_rates(*(changes.get(name) for name in ("requests_per_minute", "tokens_per_minute", "parallel_max")))
     check_expiry(changes.get("expires_at_s"), changing.now_s)
+    check_routing(row.key_class, changes.get("routing"))
 
 
 def _stored(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -242,6 +246,8 @@ def _stored(changes: Mapping[str, Any]) -> dict[str, Any]:
         values["name"] = visible(values["name"], NAME_CHARACTERS_MAX)
     if "allowed_models" in values:
         values["allowed_models"] = _stored_models(values["allowed_models"])
+    if "routing" in values:
+        values["routing"] = stored_routing(values["routing"])
     return values
 
 

@@ -8,7 +8,6 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from modelgates_server.accounts import sessions
-from modelgates_server.clock import new_id
 from modelgates_server.errors import BadRequest, NotFound
 from modelgates_server.limits import Scope
 from modelgates_server.management.change import Change, Note, change
@@ -62,7 +61,7 @@ def store_member(changing: Change, organization_id: str, wanted: NewMember) -> M
     check_role(wanted.role)
     refuse_known(changing.connection, organization_id, email)
     row: dict[str, Any] = {
-        "id": new_id("mem", changing.now_s),
+        "id": changing.new_id("mem"),
         "organization_id": organization_id,
         "name": name,
         "email": email,

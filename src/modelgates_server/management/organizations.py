@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from modelgates_server.accounts import sessions
 from modelgates_server.accounts.values import KeyClass
-from modelgates_server.clock import new_id
 from modelgates_server.errors import BadRequest, NotFound
 from modelgates_server.ledger import credit
 from modelgates_server.management.change import Change, Note, change
@@ -80,7 +79,7 @@ def found(changing: Change, name: str, admin: NewMember) -> tuple[OrganizationRo
     first = changing.connection.execute(sa.select(sa.func.min(_ORGANIZATIONS.c.created_at_s))).scalar_one()
     # the first one is told by its age, so it must be the oldest beyond doubt
     created_at_s = changing.now_s if first is None else max(changing.now_s, first + 1)
-    row = OrganizationRow(new_id("org", changing.now_s), shown, created_at_s)
+    row = OrganizationRow(changing.new_id("org"), shown, created_at_s)
     changing.connection.execute(
         sa.insert(_ORGANIZATIONS).values(id=row.id, name=row.name, created_at_s=row.created_at_s)
     )

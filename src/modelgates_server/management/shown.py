@@ -56,6 +56,7 @@ def invitation_data(row: InvitationRow, now_s: float) -> dict[str, Any]:
         "role": ROLE_PREFIX + row.role,
         "workspace_id": row.workspace_id,
         "share_usd_nusd": row.share_nusd,
+        "share_interval": None if row.share_window is None else WORDS[row.share_window],
         "state": row.state(now_s),
         "invited_by": row.invited_by,
         "created_at": rfc3339(row.created_at_s),

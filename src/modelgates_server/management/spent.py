@@ -59,17 +59,13 @@ def count_all(changing: Change, refs: Iterable[MeterRef], organization_id: str) 
     A meter is at least the roll-ups of its window; windows begin at full hours, so these are exact. A meter that nothing was
     spent on needs no row: the first request makes it.
     """
-    refs = list(refs)
     meters = schema.meters
-    by_id = sorted(ref.row_id(changing.now_s) for ref in refs)
-    for start in range(0, len(by_id), IDS_MAX):  # nobody posts to them between the sum and its writing
-        changing.lock_meters(meters.c.id.in_(by_id[start : start + IDS_MAX]))
     kinds: dict[_Kind, list[MeterRef]] = defaultdict(list)
     for ref in refs:
         kinds[ref.scope, ref.unit, ref.window].append(ref)
     ids = sorted(ref.row_id(changing.now_s) for alike in kinds.values() for ref in alike)
-    for start in range(0, len(ids), IDS_MAX):
-        changing.lock_meters(schema.meters.c.id.in_(ids[start : start + IDS_MAX]))
+    for start in range(0, len(ids), IDS_MAX):  # nobody posts to them between the sum and its writing
+        changing.lock_meters(meters.c.id.in_(ids[start : start + IDS_MAX]))
     rows: list[dict[str, Any]] = []
     for kind, alike in kinds.items():
         for start in range(0, len(alike), IDS_MAX):

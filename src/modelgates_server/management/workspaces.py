@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from modelgates_server.clock import new_id
 from modelgates_server.errors import BadRequest, NotFound
 from modelgates_server.limits import Scope
 from modelgates_server.management.change import Change, Note, change
@@ -89,7 +88,7 @@ def add_workspace(changing: Change, organization_id: str, wanted: NewWorkspace) 
     _refuse_taken(changing.connection, organization_id, slug)
     first = changing.connection.execute(_live(organization_id)).mappings().first()
     row: dict[str, Any] = {
-        "id": new_id("ws", changing.now_s),
+        "id": changing.new_id("ws"),
         "organization_id": organization_id,
         "slug": slug,
         "name": name,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import Any, Final, Literal
 
@@ -33,13 +34,14 @@ class Statement:
     `postgres` takes the rows of one batch as a JSON array.
     """
 
-    __slots__ = ("name", "postgres", "sql", "values")
+    __slots__ = ("gather", "name", "postgres", "sql", "values")
 
     def __init__(self, name: str, statement: sa.ClauseElement, postgres: str) -> None:
         compiled = statement.compile(dialect=_DIALECT)
         self.name = name
         self.sql = str(compiled)
         self.postgres = postgres
+        self.gather: Callable[[Iterable[Row]], Iterable[Row]] | None = None
         names = [name.removeprefix(NEW) for name in getattr(compiled, "positiontup", None) or ()]
         self.values: Callable[[Row], tuple[Any, ...]] = (
             itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
@@ -48,7 +50,7 @@ class Statement:
 
     def run(self, connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
         """Run it once for every row, on SQLite."""
-        connection.executemany(self.sql, map(self.values, rows))
+        connection.executemany(self.sql, map(self.values, rows if self.gather is None else self.gather(rows)))
 
 
 class Text:
@@ -112,12 +114,35 @@ def accumulate(table: sa.Table, sums: Iterable[str]) -> Statement:
     }
     by = ", ".join(f'"{name}"' for name in keys)
     adds = ", ".join(f'"{name}" = "{table.name}"."{name}" + excluded."{name}"' for name in sums)
-    return Statement(
+    made = Statement(
         f"accumulate {table.name}",
         statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=changes),
         f'INSERT INTO "{table.name}" ({_names(columns)}) SELECT {", ".join(taken[name] for name in columns)}'  # noqa: S608
         f" FROM {_recordset(table)} GROUP BY {by} ORDER BY {by} ON CONFLICT ({by}) DO UPDATE SET {adds}",
     )
+    made.gather = partial(_added_up, itemgetter(*keys), sums)
+    return made
+
+
+def _added_up(key: Callable[[Row], Any], sums: Sequence[str], rows: Iterable[Row]) -> Iterable[Row]:
+    """Rows with the same key as one: a batch mostly falls into one hour of a few keys.
+
+    The rows themselves stay as they are: a unit that is tried again brings them again.
+    """
+    found: dict[Any, Row] = {}
+    made: set[Any] = set()
+    for row in rows:
+        place = key(row)
+        if place not in found:
+            found[place] = row
+            continue
+        if place not in made:
+            made.add(place)
+            found[place] = dict(found[place])
+        known = found[place]
+        for name in sums:
+            known[name] += row[name]
+    return found.values()
 
 
 class Lockable:

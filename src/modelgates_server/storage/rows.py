@@ -39,6 +39,12 @@ class Rows:
         self._rows[table][key] = row
         self.saved[table][key] = row
 
+    def save_all(self, table: str, rows: Iterable[Row]) -> None:
+        """The same for several rows of one table."""
+        key, known, saved = self.tables[table].key, self._rows[table], self.saved[table]
+        for row in rows:
+            known[row[key]] = saved[row[key]] = row
+
     def delete(self, table: str, key: Any) -> None:
         """Remove the row. One that this very batch made is never written at all."""
         self._rows[table].pop(key, None)
@@ -81,7 +87,7 @@ class Unit(Protocol):
         ...
 
     def follow(self, result: Any) -> Unit | None:
-        """What has to be done after this was committed, before anybody is told; None when that was all."""
+        """It is committed: what has to be done next, before anybody is told; None when that was all."""
         ...
 
     def unsure(self, result: Any) -> None:

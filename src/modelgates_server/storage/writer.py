@@ -156,7 +156,9 @@ class Writer:
         self.batches += 1
         self.units += len(items)
         for item in items:
-            if item.error is None and (more := item.unit.follow(item.result)) is not None:
+            if item.error is not None:
+                log.error("unit_refused", extra={"reason": str(item.error), "kept": item.unit.keep})
+            elif (more := item.unit.follow(item.result)) is not None:
                 item.unit = more
                 self._queue.append(item)
                 continue

@@ -62,7 +62,8 @@ invitations = table(
     text("name"),
     text("role"),
     text("workspace_id", null=True),
-    integer("share_nusd", null=True),  # the monthly budget that the member gets on acceptance
+    integer("share_nusd", null=True),  # the budget that the member gets on acceptance
+    text("share_window", null=True),  # day | week | month | life; null without a share
     text("token_hash"),  # SHA-256; the link is shown once
     text("invited_by"),
     integer("created_at_s"),

@@ -69,7 +69,8 @@ invitations = _table(
     _text("name"),
     _text("role"),
     _text("workspace_id", null=True),
-    _int("share_nusd", null=True),  # the monthly budget that the member gets on acceptance
+    _int("share_nusd", null=True),  # the budget that the member gets on acceptance
+    _text("share_window", null=True),  # day | week | month | life; null without a share
     _text("token_hash"),  # SHA-256; the link is shown once
     _text("invited_by"),
     _int("created_at_s"),
