@@ -172,7 +172,7 @@ async def build(config: Config, clock: Clock) -> AsyncIterator[Application]:
         stack.push_async_callback(tasks.close)
         await _recover(ledger, store, config.data_dir)
         application = assemble(Parts(config, store, ledger, outbound, guarded, tasks, sandbox.url if sandbox else None))
-        _start_upkeep(application)
+        _start_upkeep(application, config.data_dir)
         yield application
 
 
@@ -202,7 +202,7 @@ async def _sandbox(config: Config) -> Any:
     return await serve_simulator(Simulator(), "127.0.0.1", 0)
 
 
-def _start_upkeep(application: Application) -> None:
+def _start_upkeep(application: Application, folder: Path) -> None:
     context, store, ledger = application.context, application.store, application.ledger
 
     def prune() -> None:
@@ -226,10 +226,6 @@ def _start_upkeep(application: Application) -> None:
         ledger.renew_lease()
         await store.observe()
 
-    async def sweep() -> None:
-        if swept := await ledger.sweep(store.reader, generation.lost):
-            log.warning("lost_holds_settled", extra={"count": swept})
-
     work: list[tuple[str, float, Callable[[], Awaitable[object] | object]]] = [
         ("policy", POLICY_S, context.directory.refresh),
         ("checkpoint", CHECKPOINT_S, checkpoint),
@@ -240,7 +236,7 @@ def _start_upkeep(application: Application) -> None:
         ("deliveries", DELIVERIES_S, application.courier.deliver_due),
     ]
     if store.database.distributed:
-        work.append(("sweep", SWEEP_S, sweep))
+        work.append(("sweep", SWEEP_S, partial(_recover, ledger, store, folder)))
     if application.daily.accounts:
         work.append(("reconcile", RECONCILE_S, application.daily.look))
     for name, every_s, act in work:

@@ -148,7 +148,7 @@ def assemble(parts: Parts) -> Application:
                 guard=Guard(config.server.outbound_allow), courier=courier,
             )
         ),
-        PREFIX, owned(), frozenset({OPENAPI_PATH}),
+        PREFIX, owned(), frozenset({OPENAPI_PATH}), lambda: store.writer.away,
     )  # fmt: skip
     forms = {path: {"POST": _page(form)} for path, form in pages.forms().items()}
     routes = {

@@ -200,9 +200,14 @@ async def ask(session: aiohttp.ClientSession, server: Server, key: Key, order: O
         return Told(0)
 
 
-def message(max_tokens: int, text: str, *, stream: bool = False) -> bytes:
-    asked = {"role": "user", "content": text}
-    return json.dumps({"model": MODEL, "max_tokens": max_tokens, "messages": [asked], "stream": stream}).encode()
+def message(max_tokens: int, text: str, *, stream: bool = False, **more: Any) -> bytes:
+    asked = {
+        "model": MODEL,
+        "max_tokens": max_tokens,
+        "messages": [{"role": "user", "content": text}],
+        "stream": stream,
+    }
+    return json.dumps(asked | more).encode()
 
 
 def browser() -> aiohttp.ClientSession:

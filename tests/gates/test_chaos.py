@@ -29,7 +29,7 @@ from modelgates_server.storage.engine import database_of, open_engine, transacti
 pytestmark = pytest.mark.slow
 
 LASTS_S = float(os.environ.get("MODELGATES_TEST_CHAOS_S", "12"))
-PAUSE_S = 13.0
+PAUSE_S = 13.5
 """A lease of ten seconds, and up to three until somebody looks."""
 
 DISASTER_EVERY = 4
@@ -37,8 +37,9 @@ DISASTER_EVERY = 4
 
 RECOVERED_S = 60.0
 CLIENTS = 24
-LONG = {"tokens": 60, "event_delay_s": 0.05}
-"""Answers of three seconds: they are under way when their replica is stopped."""
+STREAMS = 3
+LONG = {"tokens": 90, "event_delay_s": 0.05}
+"""Answers of some seconds: they are under way when their replica is stopped."""
 
 SCARCE_NUSD = 5_000_000
 """About the price of one request: more is given only when less is left."""
@@ -65,6 +66,7 @@ class Chaos:
         self.over = False
         self._engine = open_engine(database_of(house.url))
         self._paused: set[int] = set()
+        self._dying: int | None = None
 
     def close(self) -> None:
         self._engine.dispose()
@@ -107,7 +109,7 @@ class Chaos:
 
     async def _kill(self, until_s: float) -> None:
         while time.monotonic() < until_s:
-            at = self.dice.choice(self._awake())
+            at = self._dying = self.dice.choice(self._awake())
             disaster = self.count["kills"] % DISASTER_EVERY == DISASTER_EVERY - 1
             if disaster:
                 await asyncio.to_thread(self._postgres.kill)
@@ -119,30 +121,39 @@ class Chaos:
             if disaster:
                 await asyncio.to_thread(self._postgres.start)
             await asyncio.to_thread(self.house.restart, at)
+            self._dying = None
             await asyncio.sleep(self.dice.random())
 
     async def _stop_one(self, session: aiohttp.ClientSession, key: Key) -> None:
         """Stop a replica in the middle of answers, for longer than its lease; then these answers arrive whole all the same."""
         while not self.over:
-            at = self.dice.randrange(len(self.house.servers))
-            self._paused.add(at)
-            order = Order(message(100, "hello", stream=True), LONG, 0)
-            streams = [asyncio.create_task(self._long(session, key, order, at)) for _ in range(3)]
-            await asyncio.sleep(1)
-            self.house.pause(at)
-            await asyncio.sleep(PAUSE_S)
-            self.house.resume(at)
-            self.told += await asyncio.gather(*streams)
+            at = self.dice.choice([at for at in self._awake() if at != self._dying])
+            self._paused.add(at)  # from now on nobody kills it
+            name, since = f"long-{self.count['pauses']}", self._latest()
+            order = Order(message(100, "hello", stream=True, metadata={"user_id": name}), LONG, 0)
+            async with asyncio.TaskGroup() as group:
+                streams = [group.create_task(self._long(session, key, order, at)) for _ in range(STREAMS)]
+                while self._under_way(name, since) < STREAMS and not self.over:  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(0.05)
+                self.house.pause(at)
+                await asyncio.sleep(PAUSE_S)
+                self.house.resume(at)
+            self.told += [stream.result() for stream in streams]
             self.count["pauses"] += 1
             self._paused.discard(at)
 
+    def _latest(self) -> int:
+        return max((entry["sequence"] for entry in self.house.upstream.log_since()), default=0)
+
+    def _under_way(self, name: str, since: int) -> int:
+        entries = self.house.upstream.log_since(since)
+        return sum(entry["user_id"] == name and entry["events_sent"] > 2 for entry in entries)
+
     async def _long(self, session: aiohttp.ClientSession, key: Key, order: Order, at: int) -> Told:
         """Until there is money for it."""
-        while True:
-            told = await self.house.ask(session, key, order, at=at)
-            if told.status not in {402, 503}:
-                return told
+        while (told := await self.house.ask(session, key, order, at=at)).status != 200 and not self.over:
             await asyncio.sleep(0.02)
+        return told
 
 
 @pytest.mark.parametrize("layout", [REPLICAS], ids=str)
@@ -163,7 +174,6 @@ async def test_no_overspend_while_replicas_die_and_stand_still(
     assert watcher.seen == []
     assert (checked.code, checked.json["problems"]) == (0, [])
     agree(chaos.told, rows, truth)
-    print(report(chaos, watcher, rows, took_s))
     assert Counter(told.status for told in chaos.told)[402] > 10
     figures.add(f"chaos, {layout}", report(chaos, watcher, rows, took_s))
 

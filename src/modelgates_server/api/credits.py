@@ -5,7 +5,7 @@ Paths and shapes of product-surface 2.7, and our own where a self-hosted gateway
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -35,7 +35,7 @@ class Grant(Body):
 
 
 class Adjustment(Body):
-    """A correction; an amount below zero takes away. The note says why."""
+    """An adjustment; an amount below zero takes away. The note says why."""
 
     amount: SignedUsd
     note: Note
@@ -78,7 +78,7 @@ class TransactionShown(Shown):
 
     id: str
     created_at: str
-    type: Moves
+    type: Literal["grant", "topup", "transfer", "refund", "adjustment"]
     amount: UsdShown
     note: str
     author: str
@@ -149,7 +149,7 @@ def grant(house: Housed, manager: Managing, body: Grant) -> Answer:
 
 @router.post("/credits/adjustments", status_code=201, response_model=MovedAnswer)
 def adjust(house: Housed, manager: Managing, body: Adjustment) -> Answer:
-    """Correct the credit. Only where the operator allows it: `[credits] api_grants`."""
+    """Adjust the credit. Only where the operator allows it: `[credits] api_grants`."""
     _check_allowed(house)
     now_s = house.clock.now_s()
     return _moved(

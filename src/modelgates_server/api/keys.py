@@ -10,6 +10,7 @@ from pydantic import Field
 from modelgates_server.accounts.values import KeyClass
 from modelgates_server.api.answers import Answer, answer, page
 from modelgates_server.api.house import House
+from modelgates_server.api.preferences import Provider, understood, written
 from modelgates_server.api.routes import Housed, Managing, new_router
 from modelgates_server.api.shapes import Body, Deleted, Models, Moment, Paged, Shown, Usd, UsdShown, slugs
 from modelgates_server.management import describe, keys
@@ -35,11 +36,12 @@ class CreateKey(Body):
     tokens_per_minute: Rate | None = None
     parallel_max: Rate | None = None
     allowed_models: Models | None = None
+    provider: Provider | None = None
     management: Annotated[bool, Field(description="A key that manages and cannot infer.")] = False
 
 
 class UpdateKey(Body):
-    """What is left out stays; null takes a limit away. What the key used stays counted."""
+    """What is left out stays; null takes a limit away. What the key used stays counted. `provider` replaces what was there."""
 
     name: Annotated[str, Field(min_length=1, max_length=400)] = ""
     disabled: bool = False
@@ -52,6 +54,7 @@ class UpdateKey(Body):
     tokens_per_minute: Rate | None = None
     parallel_max: Rate | None = None
     allowed_models: Models | None = None
+    provider: Provider | None = None
 
 
 class KeyShown(Shown):
@@ -77,6 +80,7 @@ class KeyShown(Shown):
     tokens_per_minute: int | None
     parallel_max: int | None
     allowed_models: list[str] | None
+    provider: dict[str, Any] | None
     is_management_key: bool
     created_at: str
     updated_at: str
@@ -148,6 +152,7 @@ def create_key(house: Housed, manager: Managing, body: CreateKey) -> Answer:
         allowed_models=slugs(house, body.allowed_models, "allowed_models"),
         parallel_max=body.parallel_max,
         include_byok_in_limit=body.include_byok_in_limit,
+        routing=_routing(body),
     )
     secret, row = keys.create_key(house.engine, house.pepper, manager.organization_id, wanted, manager.actor, now_s)
     return answer({"data": describe.key_data(row, describe.KeyUse()), "key": secret}, 201)
@@ -183,6 +188,8 @@ def update_key(house: Housed, manager: Managing, key_hash: str, body: UpdateKey)
         changes["expires_at_s"] = None if body.expires_at is None else describe.parse_expiry(body.expires_at, now_s)
     if "allowed_models" in body.model_fields_set:
         changes["allowed_models"] = slugs(house, body.allowed_models, "allowed_models")
+    if "provider" in body.model_fields_set:
+        changes["routing"] = _routing(body)
     if not changes:
         return get_key(house, manager, key_hash)
     row = keys.update_key(house.engine, manager.organization_id, key_hash, changes, manager.actor, now_s)
@@ -194,6 +201,11 @@ def delete_key(house: Housed, manager: Managing, key_hash: str) -> Answer:
     """Delete a key for good; what it used stays in the books."""
     keys.delete_key(house.engine, manager.organization_id, key_hash, manager.actor, house.clock.now_s())
     return answer({"deleted": True})
+
+
+def _routing(body: CreateKey | UpdateKey) -> str | None:
+    """The key's preferences; they stand on top of its workspace's."""
+    return None if body.provider is None else written(understood(body.provider))
 
 
 def _told(house: House, row: KeyRow) -> Answer:

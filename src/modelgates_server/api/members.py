@@ -14,7 +14,7 @@ from modelgates_server.api.routes import Housed, Managing, new_router
 from modelgates_server.api.shapes import Body, Deleted, Paged, Shown, Usd, UsdShown
 from modelgates_server.limits import Scope
 from modelgates_server.management import invitations, members
-from modelgates_server.management.budgets import APP_CHARACTERS_MAX
+from modelgates_server.management.budgets import APP_CHARACTERS_MAX, INTERVALS
 from modelgates_server.management.invitations import Invited
 from modelgates_server.management.members import NewMember
 from modelgates_server.management.shown import ROLE_PREFIX, invitation_data, member_data
@@ -44,13 +44,14 @@ class UpdateMember(Body):
 
 
 class CreateInvitation(Body):
-    """Who is asked in. `workspace_id` (id or slug) is joined besides the default one; `share_usd` is a monthly budget."""
+    """Who is asked in. `workspace_id` (id or slug) is joined besides the default one; `share_usd` is a budget for each interval."""
 
     email: Email
     name: Name
     role: Role = "org:member"
     workspace_id: str | None = None
     share_usd: Usd | None = None
+    share_interval: Interval = "monthly"
 
 
 class PutAppBudget(PutBudget):
@@ -93,6 +94,7 @@ class InvitationShown(Shown):
     role: Role
     workspace_id: str | None
     share_usd: UsdShown | None
+    share_interval: Interval | None
     state: Literal["pending", "accepted", "revoked", "expired"]
     invited_by: str
     created_at: str
@@ -199,7 +201,8 @@ def list_invitations(house: Housed, manager: Managing, paging: Paged) -> Answer:
 @router.post("/organization/invitations", status_code=201, response_model=NewInvitationAnswer)
 def create_invitation(house: Housed, manager: Managing, body: CreateInvitation) -> Answer:
     """Invite somebody; the link is in this answer only. An earlier open invitation to the address is taken back."""
-    invited = Invited(body.email, body.name, body.role.removeprefix(ROLE_PREFIX), body.workspace_id, body.share_usd)
+    role, window = body.role.removeprefix(ROLE_PREFIX), INTERVALS[body.share_interval]
+    invited = Invited(body.email, body.name, role, body.workspace_id, body.share_usd, window)
     token, row = invitations.invite(house.engine, manager.organization_id, invited, manager.actor, house.clock.now_s())
     url = invitations.join_url(house.origin, token)
     return answer({"data": invitation_data(row, house.clock.now_s()), "token": token, "url": url}, 201)

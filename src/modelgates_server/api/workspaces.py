@@ -6,7 +6,6 @@ import json
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
-import msgspec
 from pydantic import Field
 
 from modelgates_server.api import limits
@@ -14,15 +13,14 @@ from modelgates_server.api.answers import Answer, answer, page
 from modelgates_server.api.caller import Manager
 from modelgates_server.api.house import House
 from modelgates_server.api.limits import BudgetAnswer, BudgetList, Interval, PutBudget, PutRates, RatesAnswer
+from modelgates_server.api.preferences import Provider, understood, written
 from modelgates_server.api.routes import Housed, Managing, new_router
 from modelgates_server.api.shapes import Body, Deleted, Fraction, Paged, Shown
-from modelgates_server.dialects.values import Preferences
 from modelgates_server.errors import BadRequest
 from modelgates_server.limits import Scope
 from modelgates_server.management import budgets, workspaces
 from modelgates_server.management.shown import place_data, workspace_data
 from modelgates_server.management.workspaces import NewWorkspace, WorkspaceRow
-from modelgates_server.routing.wishes import read_preferences
 
 router = new_router("workspaces")
 
@@ -34,16 +32,12 @@ NOT_BUILT: Final = {
 """Switches of the hosted product that would promise something which does not happen."""
 
 _KEPT: Final = ("default_text_model", "default_image_model", "io_logging_sampling_rate", "io_logging_api_key_ids")
-_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Slug = Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 Description = Annotated[str, Field(max_length=1_000)]
 ModelName = Annotated[str, Field(max_length=256)]
 Sort = Literal["price", "throughput", "latency", "exacto"]
-Provider = Annotated[
-    dict[str, Any], Field(description="The provider preferences of all keys of the workspace, as requests take them.")
-]
 Users = Annotated[list[Annotated[str, Field(max_length=100)]], Field(min_length=1, max_length=100)]
 
 
@@ -277,15 +271,10 @@ def _routing(body: Settings, known: str | None) -> str | None:
     """The preferences with what was sent in place: `provider` replaces them, `default_provider_sort` is one of them."""
     said: dict[str, Any] = json.loads(known, parse_float=Decimal) if known else {}
     if "provider" in body.model_fields_set:
-        said = {name: value for name, value in (body.provider or {}).items() if name in Preferences.__struct_fields__}
+        said = understood(body.provider)
     if "default_provider_sort" in body.model_fields_set:
         said = {**said, "sort": body.default_provider_sort}
-    text = _ENCODER.encode(said)
-    try:
-        read_preferences(text)
-    except msgspec.ValidationError as error:
-        raise BadRequest(f"provider: {error}") from error
-    return text.decode()
+    return written(said)
 
 
 def _with_byok(house: House, manager: Manager) -> set[str]:

@@ -67,7 +67,9 @@ def show(options: Options, days: int, by: str) -> Report:
         "By own keys",
     )
     lines = [_line(row[_DIMENSIONS[by]] or "-", row) for row in found.rows]
-    text = table(head, [*lines, _line("Total", total)], right=range(1, len(head)))
+    text = "Nothing was used."
+    if lines:
+        text = table(head, [*lines, _line("Total", total)], right=range(1, len(head)))
     return Report(data, f"{daily.day_text(since_s)} to {daily.day_text(today_s)} (UTC)\n\n{text}")
 
 

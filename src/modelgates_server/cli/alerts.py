@@ -9,8 +9,8 @@ from modelgates_server.alerts.courier import Courier, NotTaken
 from modelgates_server.alerts.message import shown
 from modelgates_server.assembly import operator_of
 from modelgates_server.cli.frame import Options, Report
-from modelgates_server.cli.local import ACTOR, Workplace, opened, origin
-from modelgates_server.cli.output import clean, dollars, facts, moment, rfc3339, table, usd_number
+from modelgates_server.cli.local import ACTOR, Workplace, opened
+from modelgates_server.cli.output import clean, dollars, facts, listing, moment, rfc3339, usd_number
 from modelgates_server.clock import SystemClock
 from modelgates_server.errors import BadRequest
 from modelgates_server.management import alerts as work
@@ -78,7 +78,7 @@ def list_channels(options: Options) -> Report:
     with opened(options) as place:
         rows = work.list_channels(place.engine, place.organization_id)
     lines = [(row.kind, row.target, "on" if row.enabled else "off", moment(row.created_at_s), row.id) for row in rows]
-    text = table(("Kind", "To", "State", "Since", "Id"), lines)
+    text = listing(("Kind", "To", "State", "Since", "Id"), lines, "There are no channels.")
     return Report({"data": [_channel(row) for row in rows]}, text)
 
 
@@ -104,7 +104,7 @@ async def _try(place: Workplace, row: dict[str, Any]) -> str | None:
     trusted = Outbound(connect_s=CONNECT_S)
     guarded = Outbound(connect_s=CONNECT_S, guard=_guard(place))
     operator = operator_of(place.config.alerts)
-    courier = Courier(place.engine, place.pepper, operator, trusted, guarded, SystemClock(), origin(place.config))
+    courier = Courier(place.engine, place.pepper, operator, trusted, guarded, SystemClock(), place.origin)
     try:
         await courier.test(row)
     except NotTaken as error:

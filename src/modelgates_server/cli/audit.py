@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 from modelgates_server.cli.files import write_lines
 from modelgates_server.cli.frame import EXIT_FAILED, Options, Report
 from modelgates_server.cli.local import opened
-from modelgates_server.cli.output import COLUMNS, clean, dollars, indented, moment, rfc3339, table
+from modelgates_server.cli.output import dollars, moment, noted, rfc3339
 from modelgates_server.cli.people import owner_names
 from modelgates_server.errors import BadRequest
 from modelgates_server.management import audit
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["AuditFilter", "export", "show", "verify"]
-
-_INDENT = "    "
 
 _ID_SHOWN = 24
 """Ids begin with their time, so this much names one; `--json` shows all of it."""
@@ -47,9 +44,8 @@ def show(options: Options, limit: int, wanted: AuditFilter) -> Report:
         (moment(row.created_at_s, seconds=True), _named(row.actor, names), row.action, _named(row.target, names))
         for row in found.rows
     ]
-    head, *shown = table(("When", "Who", "What", "To"), lines).splitlines()
     said = [_said(one["details"], names) for one in data]
-    text = "\n".join([head, *(line for pair in zip(shown, said, strict=True) for line in pair if line)])
+    text = noted(("When", "Who", "What", "To"), lines, said) if lines else "There is no such change."
     more = f"\n\n{found.total - len(lines)} older ones are not shown" if found.total > len(lines) else ""
     return Report({"data": data, "total_count": found.total}, text + more)
 
@@ -81,13 +77,12 @@ def _named(text: str, names: Mapping[str, str]) -> str:
 
 def _said(details: Mapping[str, Any], names: Mapping[str, str]) -> str:
     """What changed, in words under its line: ``limit $5.00, mode hard``; nothing for what is not said."""
-    parts = [f"{name} {value}" for name, value in _parts(details, names)]
-    return indented("\n".join(textwrap.wrap(clean(", ".join(parts)), COLUMNS - len(_INDENT))), _INDENT)
+    return ", ".join(f"{name} {value}" for name, value in _parts(details, names))
 
 
 def _parts(details: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for name, value in details.items():
-        words = name.removesuffix("_nusd").removesuffix("_s").replace("_", " ")
+        words = name.removesuffix("_nusd").removesuffix("_s").removesuffix("_id").replace("_", " ")
         if isinstance(value, dict):
             yield from ((f"{words} {inner}", text) for inner, text in _parts(value, names))
         elif isinstance(value, list):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from modelgates_server.cli.frame import Options, Report
 from modelgates_server.cli.local import ACTOR, opened
-from modelgates_server.cli.output import dollars, in_usd, moment, table
+from modelgates_server.cli.output import dollars, in_usd, listing, moment
 from modelgates_server.cli.people import owner_id, owner_names
 from modelgates_server.limits import Scope, Window
 from modelgates_server.management import budgets, rates
@@ -82,7 +82,7 @@ def _report(place: Workplace, rows: list[BudgetRow]) -> Report:
         )
         for row, one in zip(rows, data, strict=True)
     ]  # fmt: skip
-    return Report({"data": [in_usd(one) for one in data]}, table(head, lines, right=(3, 4, 5)))
+    return Report({"data": [in_usd(one) for one in data]}, listing(head, lines, "There are no budgets.", right=(3, 4, 5)))
 
 
 def _rates_report(place: Workplace, found: list[Paced]) -> Report:
@@ -97,4 +97,4 @@ def _rates_report(place: Workplace, found: list[Paced]) -> Report:
         )
         for one in found
     ]  # fmt: skip
-    return Report({"data": [rates_data(one) for one in found]}, table(head, lines, right=(2, 3, 4)))
+    return Report({"data": [rates_data(one) for one in found]}, listing(head, lines, "There are no rates.", right=(2, 3, 4)))

@@ -16,7 +16,7 @@ import click
 from modelgates_server.catalogue.load import bundled, load_catalogue
 from modelgates_server.cli.frame import Options, Report
 from modelgates_server.cli.local import ACTOR, Workplace, opened
-from modelgates_server.cli.output import facts, table
+from modelgates_server.cli.output import facts, listing
 from modelgates_server.errors import BadRequest, NotFound
 from modelgates_server.management import credentials, rotation, workspaces
 from modelgates_server.management.credentials import NewCredential, Safe
@@ -71,7 +71,7 @@ def show(options: Options) -> Report:
     lines = [
         (row.name, row.provider, row.label, _state(row), _turn(row), row.sort_order, _whom(row), row.id) for row in rows
     ]
-    return Report({"data": [credentials.credential_data(row) for row in rows]}, table(head, lines, right=(5,)))
+    return Report({"data": [credentials.credential_data(row) for row in rows]}, listing(head, lines, "There are no provider keys of your own.", right=(5,)))
 
 
 def switch(options: Options, selector: str, *, disabled: bool) -> Report:

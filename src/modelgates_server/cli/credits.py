@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelgates_server.cli.frame import Options, Report
 from modelgates_server.cli.local import ACTOR, opened
-from modelgates_server.cli.output import dollars, facts, in_usd, moment, rfc3339, table, usd_number
+from modelgates_server.cli.output import dollars, facts, in_usd, listing, moment, rfc3339, usd_number
 from modelgates_server.errors import BadRequest
 from modelgates_server.management import credits as work
 from modelgates_server.management import organizations, settings
@@ -53,7 +53,8 @@ def transactions(options: Options, limit: int) -> Report:
         found = work.list_transactions(place.engine, place.organization_id, 0, limit)
     lines = [(moment(row.created_at_s), row.kind, dollars(row.amount_nusd), row.author, row.note) for row in found.rows]
     data = {"data": [_transaction(row) for row in found.rows], "total_count": found.total}
-    return Report(data, table(("When", "What", "Amount", "By", "Note"), lines, right=(2,)))
+    head = ("When", "What", "Amount", "By", "Note")
+    return Report(data, listing(head, lines, "No credit was given or taken yet.", right=(2,)))
 
 
 def grant(options: Options, usd: str, note: str) -> Report:
@@ -66,7 +67,7 @@ def grant(options: Options, usd: str, note: str) -> Report:
 
 
 def adjust(options: Options, usd: str, note: str, *, down: bool) -> Report:
-    """Correct the credit. Raises BadRequest unless the amount is sane."""
+    """Adjust the credit. Raises BadRequest unless the amount is sane."""
     amount_nusd = -nusd_from_usd(usd) if down else nusd_from_usd(usd)
     with opened(options) as place:
         moved = work.adjust_credits(place.engine, place.organization_id, amount_nusd, note, ACTOR, place.now_s)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from modelgates_server.cli.frame import EXIT_FAILED, Options, Report
 from modelgates_server.cli.local import configured, existing, translated
 from modelgates_server.cli.output import table
+from modelgates_server.cli.reaching import reach
 from modelgates_server.clock import SystemClock
 from modelgates_server.storage import maintenance
 from modelgates_server.storage.engine import database_of
@@ -66,6 +67,7 @@ def restore(options: Options, source: Path) -> Report:
     from modelgates_server.storage import backups  # noqa: PLC0415
 
     database = database_of(configured(options).database.url)
+    reach(database, "[database] url")
     with translated():
         copied = backups.restore(source, database)
     return _proof(
@@ -81,6 +83,7 @@ def move(options: Options, to: str) -> Report:
     target = database_of(to)
     with translated():
         source = existing(config)
+        reach(target, "--to")
         copied = moving.move(source, target, load_secret(config, create=False))
     said = (
         f"{source.shown} is moved to {target.shown}.\n"

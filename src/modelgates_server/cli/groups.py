@@ -143,7 +143,7 @@ def credits_grant(options: Options, usd: str, note: str) -> Report:
 @_noted
 @placed
 def credits_adjust(options: Options, usd: str, down: bool, note: str) -> Report:  # noqa: FBT001 - the option itself
-    """Correct the credit by USD, such as after a mistake in a grant."""
+    """Adjust the credit by USD, such as after a mistake in a grant."""
     from modelgates_server.cli import credits as work
 
     return work.adjust(options, usd, note, down=down)

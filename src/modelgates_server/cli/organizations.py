@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from modelgates_server.cli.address import sign_in_url
 from modelgates_server.cli.frame import Options, Report
-from modelgates_server.cli.local import ACTOR, opened, origin
+from modelgates_server.cli.local import ACTOR, opened
 from modelgates_server.cli.output import facts, moment, rfc3339, table
 from modelgates_server.cli.welcome import SHOWN_ONCE
 from modelgates_server.management import organizations
@@ -24,7 +24,7 @@ def create(options: Options, name: str, admin: str, email: str | None, credit: s
     wanted = NewOrganization(name, NewMember(admin, email, ADMIN), grant_nusd)
     with opened(options) as place:
         made = organizations.create_organization(place.engine, place.pepper, wanted, ACTOR, place.now_s)
-        link = sign_in_url(origin(place.config), made.sign_in_token)
+        link = sign_in_url(place.origin, made.sign_in_token)
     data = {
         "data": _data(made.organization),
         "management_key": made.management_key,

@@ -17,6 +17,7 @@ COLUMNS = 100
 """What a terminal of today shows without breaking lines; longer texts are broken between words."""
 
 _NARROWEST = 30
+_NOTE = "    "
 
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 """Names come from people and clients: what they put into them must not steer somebody else's terminal."""
@@ -87,6 +88,24 @@ def table(
         return "  ".join(cells).rstrip()
 
     return "\n".join(map(aligned, lines))
+
+
+def listing(head: Sequence[str], rows: Iterable[Sequence[object]], empty: str, *, right: Iterable[int] = ()) -> str:
+    """A table, or a sentence where there is nothing to list: a head alone looks like a mistake."""
+    rows = list(rows)
+    return table(head, rows, right=right) if rows else empty
+
+
+def noted(head: Sequence[str], rows: Sequence[Sequence[object]], notes: Iterable[str], *, right: Iterable[int] = ()) -> str:
+    """A table with a note under each row, broken between words; an empty note takes no line."""
+    first, *lines = table(head, rows, right=right).split("\n")
+    under = [indented("\n".join(textwrap.wrap(clean(note), COLUMNS - len(_NOTE))), _NOTE) for note in notes]
+    return "\n".join([first, *(line for pair in zip(lines, under, strict=True) for line in pair if line)])
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most so many characters; dots say that there is more of it."""
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def _broken(line: Sequence[str], width: int) -> Iterator[list[str]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelgates_server.cli.frame import Options, Report
 from modelgates_server.cli.local import ACTOR, opened
-from modelgates_server.cli.output import moment, table
+from modelgates_server.cli.output import clean, listing, moment, table
 from modelgates_server.errors import BadRequest
 from modelgates_server.limits import Scope
 from modelgates_server.management import budgets, members, workspaces
@@ -61,7 +61,8 @@ def show_members(options: Options, selector: str) -> Report:
     with opened(options) as place:
         found = workspaces.list_places(place.engine, place.organization_id, selector).rows
     lines = [(one.member.name, one.member.role, moment(one.created_at_s), one.member.id) for one in found]
-    return Report({"data": [place_data(one) for one in found]}, table(("Name", "Role", "Since", "Id"), lines))
+    text = listing(("Name", "Role", "Since", "Id"), lines, f"Nobody is in {clean(selector)} yet.")
+    return Report({"data": [place_data(one) for one in found]}, text)
 
 
 def join(options: Options, selector: str, people: Sequence[str]) -> Report:

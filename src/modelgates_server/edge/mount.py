@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from modelgates_server.edge.exchange import Receive, Request, Scope, Send
+from modelgates_server.errors import StoreUnavailable
 
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -16,12 +17,16 @@ _SPELLING: Final = re.compile(r"(?:/api)?(?:/anthropic)?(?:/v1)?/v1(/([^/]+)(?:/
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """An application and its paths: `words` are the first words below `prefix`, `others` are exact paths besides."""
+    """An application and its paths, and whether the store is away: then its threads would wait for it, and be told nothing.
+
+    `words` are the first words below `prefix`, `others` are exact paths besides.
+    """
 
     app: Asgi
     prefix: str
     words: frozenset[str]
     others: frozenset[str] = frozenset()
+    away: Callable[[], bool] = lambda: False
 
     def path(self, path: str) -> str | None:
         """The path as the application knows it; None when it is not one of its."""
@@ -33,7 +38,9 @@ class Mount:
         return self.prefix + found[1].rstrip("/")
 
     async def answer(self, request: Request, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the application answer; its response carries the request's id."""
+        """Let the application answer; its response carries the request's id. Raises StoreUnavailable when it could only wait."""
+        if self.away():
+            raise StoreUnavailable
 
         async def marked(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start":

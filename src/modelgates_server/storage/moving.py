@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import sqlalchemy as sa
 
 from modelgates_server.errors import ConfigError, StoreMismatch
@@ -11,6 +13,8 @@ from modelgates_server.storage.engine import Database, open_engine, transaction,
 from modelgates_server.storage.lock import serving_lock
 from modelgates_server.storage.maintenance import MOVED_TO, refuse_other_secret
 from modelgates_server.storage.upgrades import alone, schema_state
+
+_STOP: Final = "stop the server first: it must not spend on the old database while its rows are moved"
 
 
 def move(source: Database, target: Database, secret: bytes) -> Copied:
@@ -29,7 +33,7 @@ def move(source: Database, target: Database, secret: bytes) -> Copied:
         raise StoreMismatch(f"{source.shown} is not at this version", remedy="run modelgates db upgrade first")
     engine = open_engine(source)
     try:
-        with serving_lock(source), transaction(engine) as old:  # its write lock keeps everybody's changes out
+        with serving_lock(source, _STOP), transaction(engine) as old:  # its write lock keeps everybody's changes out
             refuse_other_secret(old, secret)
             known = {problem.kind for problem in checks.problems(old)}
             with alone(target) as new, translated(), new.begin():
