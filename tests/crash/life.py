@@ -48,7 +48,7 @@ METERS = (
 SEATS = 16
 """Requests at a time: enough for batches of several units, and for refusals that only open holds cause."""
 
-LIFE_S_MAX = 20.0
+LIFE_S_MAX = 120.0
 """A life that nobody kills ends by itself, so that an aborted test leaves nothing running."""
 
 AWAY_S = 0.1
@@ -104,7 +104,7 @@ async def begin(job: Job, say: Say, tasks: Tasks) -> None:
         gc.freeze()
         if database.distributed and job.seats:
             tasks.spawn(every(LEASE_S, ledger.renew_lease, "lease"), "lease")
-            tasks.spawn(every(SWEEP_S, partial(sweep, ledger, store), "sweep"), "sweep")
+            tasks.spawn(every(SWEEP_S, partial(look_after, ledger, store, folder), "sweep"), "sweep")
         async with asyncio.TaskGroup() as group:
             for seat in range(job.seats):
                 group.create_task(work(ledger, f"{job.number:06d}-{seat:02d}", say, job.requests))
@@ -113,19 +113,25 @@ async def begin(job: Job, say: Say, tasks: Tasks) -> None:
 
 
 async def recover(ledger: Ledger, store: Store, folder: Path, say: Say, job: Job) -> None:
-    """Journals first, then open holds. What is held after that belongs to others, who live."""
-    booked = 0
-    for records, forget in left_behind(folder):
-        booked += await ledger.replay(records)
-        forget()
-    swept = await ledger.sweep(store.reader, generation.lost)
+    """What is held after that belongs to others, who live."""
+    booked, swept = await settle_for_the_dead(ledger, store, folder)
     (journal,) = folder.glob(f"journal-*-{os.getpid()}-*")  # noqa: ASYNC240 - nobody waits yet
     say("recovered", swept=swept, booked=booked, ready_s=time.monotonic() - job.born_s, journal=str(journal))
 
 
-async def sweep(ledger: Ledger, store: Store) -> None:
+async def settle_for_the_dead(ledger: Ledger, store: Store, folder: Path) -> tuple[int, int]:
+    """Journals first, then open holds; gives how many settlements there were of each."""
+    booked = 0
+    for records, forget in left_behind(folder):
+        booked += await ledger.replay(records)
+        forget()
+    return booked, await ledger.sweep(store.reader, generation.lost)
+
+
+async def look_after(ledger: Ledger, store: Store, folder: Path) -> None:
+    """For neighbours that died meanwhile."""
     with suppress(StoreUnavailable):
-        await ledger.sweep(store.reader, generation.lost)
+        await settle_for_the_dead(ledger, store, folder)
 
 
 def speaker(acks: str) -> Say:

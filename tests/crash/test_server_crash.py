@@ -48,6 +48,7 @@ class Judge:
         found = self._stand.rows("SELECT * FROM generations WHERE created_at_ms > :until_ms", until_ms=self._until_ms)
         rows = {row["id"]: row for row in found}
         lost = [id_ for id_ in load.completed if id_ not in rows or rows[id_]["outcome"] != "completed"]
+        self.count["missing"] += len(lost)
 
         assert lost == []
         assert {id_: rows[id_]["cost_nusd"] for id_ in load.completed} == load.completed
@@ -66,7 +67,7 @@ class Judge:
             assert row["cost_nusd"] == truth[row["upstream_id"]]
 
 
-def at_rest(stand: Stand) -> None:
+def at_rest(stand: Stand, count: Counter[str]) -> None:
     """Right after a restart: nothing is held, no limit is broken, and every sum in the books agrees."""
     (sums,) = stand.rows(
         """SELECT (SELECT COUNT(*) FROM holds) AS holds, (SELECT CAST(SUM(held) AS BIGINT) FROM meters) AS held,
@@ -75,6 +76,8 @@ def at_rest(stand: Stand) -> None:
             (SELECT CAST(SUM(amount_nusd) AS BIGINT) FROM entries WHERE kind = 'charge') AS entries"""
     )
     checked = stand.cli("db", "check")
+    count["open holds"] += sums["holds"]
+    count["unbalanced"] += len(checked.json["problems"])
 
     assert (sums["holds"], sums["held"]) == (0, 0)
     assert sums["posted"] == sums["generations"] == sums["entries"]
@@ -111,7 +114,7 @@ async def kill_again_and_again(judge: Judge, stand: Stand, kills: int, postgres:
             begun_s = time.monotonic()
             server = stand.serve()
             judge.ready_s.append(time.monotonic() - begun_s)
-            at_rest(stand)
+            at_rest(stand, judge.count)
             judge.after(load)
     finally:
         server.kill()
@@ -155,9 +158,9 @@ def report(judge: Judge, kills: int, took_s: float) -> dict[str, object]:
         "kills of PostgreSQL": count["disasters"],
         "answers delivered": count["delivered"],
         "holds that the dead left": count["lost"],
-        "lost": 0,
-        "unbalanced": 0,
-        "open holds": 0,
+        "answers delivered and not booked": count["missing"],
+        "sums that do not agree": count["unbalanced"],
+        "open holds after recovery": count["open holds"],
         "ready, median": f"{percentile(judge.ready_s, 50) * 1000:.0f} ms",
         "ready, p99": f"{percentile(judge.ready_s, 99) * 1000:.0f} ms",
         "took": f"{took_s / 60:.1f} min",

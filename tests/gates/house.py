@@ -258,6 +258,11 @@ class Watcher(threading.Thread):
         self.seen: list[dict[str, Any]] = []
         self.looks = 0
 
+    @property
+    def overspent_nusd(self) -> int:
+        """The most by which a limit was exceeded, ever."""
+        return max((row["posted"] + row["held"] - row["limit"] for row in self.seen), default=0)
+
     def run(self) -> None:
         while not self._done.wait(0.005):
             try:

@@ -33,7 +33,7 @@ from modelgates_server.storage.rows import wanted
 from modelgates_server.storage.sqlite_writer import flush, read
 from modelgates_server.storage.writer import NOTED, Distributed, Item
 
-START_S = 1_798_675_100.0
+START_S = 1_798_760_700.0
 """A quarter of an hour before a day, a month and a year end together."""
 
 TRUE = "outcome <> 'lost' OR estimated = 0"

@@ -26,14 +26,17 @@ class Figures:
         self.rows[what] = facts
 
     def markdown(self, title: str, words: str) -> str:
-        """A table with a line for each figure and a column for each measurement, and the machine."""
-        names = list(dict.fromkeys(name for facts in self.rows.values() for name in facts))
-        lines = [["", *self.rows]]
-        lines += [[name, *(str(facts.get(name, "")) for facts in self.rows.values())] for name in names]
-        table = ["| " + " | ".join(line) + " |" for line in lines]
-        table.insert(1, "|---" + "|---:" * len(self.rows) + "|")
+        """A table for all measurements that have the same figures, with a column for each; and the machine."""
         machine = [f"- {name}: {fact}" for name, fact in machine_facts().items()]
-        return "\n".join([f"# {title}", "", *table, "", words.strip(), "", "## Machine", "", *machine, ""])
+        kinds = dict.fromkeys(tuple(facts) for facts in self.rows.values())
+        tables = [line for kind in kinds for line in (*self._table(kind), "")]
+        return "\n".join([f"# {title}", "", *tables, words.strip(), "", "## Machine", "", *machine, ""])
+
+    def _table(self, names: tuple[str, ...]) -> list[str]:
+        rows = {what: facts for what, facts in self.rows.items() if tuple(facts) == names}
+        lines = [["", *rows], *([name, *(str(facts[name]) for facts in rows.values())] for name in names)]
+        table = ["| " + " | ".join(line) + " |" for line in lines]
+        return [table[0], "|---" + "|---:" * len(rows) + "|", *table[1:]]
 
 
 @contextmanager

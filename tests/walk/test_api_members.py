@@ -20,10 +20,8 @@ async def test_members_are_listed_as_the_sdk_reads_them(gateway: Gateway) -> Non
     """Id, address, both names and the role; with the number of all."""
     await done(gateway, "POST", "/organization/members", {"name": "Ann Lee", "email": "ann@x.de"}, 201)
     page = await done(gateway, "GET", "/organization/members?limit=1&offset=1")
-    (row,) = [
-        row for row in (await done(gateway, "GET", "/organization/members"))["data"] if row["email"] == "ann@x.de"
-    ]
-    assert (len(page["data"]), page["total_count"]) == (1, 2)
+    (row,) = page["data"]
+    assert page["total_count"] == 2
     assert (row["email"], row["first_name"], row["last_name"], row["role"]) == ("ann@x.de", "Ann", "Lee", "org:member")
     assert (await done(gateway, "GET", f"/organization/members/{row['id']}"))["data"] == row
 
@@ -60,6 +58,23 @@ async def test_an_invitation_shows_its_link_once(gateway: Gateway) -> None:
     assert (await done(gateway, "GET", "/organization/invitations"))["data"] == [shown["data"]]
     assert (await done(gateway, "DELETE", path))["data"]["state"] == "revoked"
     assert (await manage(gateway, "DELETE", path)).status == 404
+
+
+async def test_an_invitation_promises_a_share_in_any_interval(gateway: Gateway) -> None:
+    """A month unless it is said; the member that it makes has that budget. Without an amount an interval means nothing."""
+    body = {"email": "ann@x.de", "name": "Ann", "share_usd": 20}
+    assert (await done(gateway, "POST", "/organization/invitations", body, 201))["data"]["share_interval"] == "monthly"
+    made = await done(gateway, "POST", "/organization/invitations", body | {"share_interval": "weekly"}, 201)
+    assert made["data"]["share_interval"] == "weekly"
+    first = (await done(gateway, "GET", "/organization/invitations"))["data"][1]
+    assert first["state"] == "revoked"
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    assert (await gateway.request("POST", "/join", form, f"token={made['token']}".encode())).status == 303
+    ann = (await done(gateway, "GET", "/organization/members"))["data"][1]
+    (share,) = (await done(gateway, "GET", f"/organization/members/{ann['id']}/budgets"))["data"]
+    assert (share["limit_usd"], share["reset_interval"]) == (20, "weekly")
+    wrong = {"email": "bob@x.de", "name": "Bob", "share_interval": "daily"}
+    assert (await manage(gateway, "POST", "/organization/invitations", wrong)).status == 400
 
 
 async def test_a_share_refuses_on_the_wire(gateway: Gateway) -> None:

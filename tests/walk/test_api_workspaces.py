@@ -75,6 +75,22 @@ async def test_provider_preferences_route_its_requests(gateway: Gateway) -> None
     assert await provider_of(gateway, ask("and again")) == "anthropic"
 
 
+async def test_a_keys_own_preferences_stand_on_top(gateway: Gateway) -> None:
+    """Sent as `provider` when it is made or changed, shown as they are, null takes them back; its workspace's hold again then."""
+    made = await done(gateway, "POST", "/keys", {"name": "k", "provider": {"only": ["backup-1"], "beauty": 3}}, 201)
+    path = f"/keys/{made['data']['hash']}"
+    assert made["data"]["provider"] == {"only": ["backup-1"]}
+    assert await provider_of(gateway, ask(), made["key"]) == "backup-1"
+    assert await provider_of(gateway, ask()) == "anthropic"
+    wanted = {"order": ["anthropic"], "max_price": {"prompt": 12.5}}
+    assert (await done(gateway, "PATCH", path, {"provider": wanted}))["data"]["provider"] == wanted
+    assert await provider_of(gateway, ask("again"), made["key"]) == "anthropic"
+    await done(gateway, "PATCH", "/workspaces/default", {"provider": {"only": ["backup-1"]}})
+    assert (await done(gateway, "PATCH", path, {"provider": None}))["data"]["provider"] is None
+    assert await provider_of(gateway, ask("once more"), made["key"]) == "backup-1"
+    assert (await done(gateway, "GET", path))["data"]["provider"] is None
+
+
 async def test_budgets_strictly_decrease_and_refuse(gateway: Gateway) -> None:
     """By interval, as the SDK writes them; the refusal names the broadest that does not admit."""
     path = "/workspaces/default/budgets"

@@ -51,7 +51,9 @@ class CreateInvitation(Body):
     role: Role = "org:member"
     workspace_id: str | None = None
     share_usd: Usd | None = None
-    share_interval: Interval = "monthly"
+    share_interval: Annotated[
+        Interval | None, Field(description="How long the share counts; monthly if it is left out.")
+    ] = None
 
 
 class PutAppBudget(PutBudget):
@@ -201,7 +203,8 @@ def list_invitations(house: Housed, manager: Managing, paging: Paged) -> Answer:
 @router.post("/organization/invitations", status_code=201, response_model=NewInvitationAnswer)
 def create_invitation(house: Housed, manager: Managing, body: CreateInvitation) -> Answer:
     """Invite somebody; the link is in this answer only. An earlier open invitation to the address is taken back."""
-    role, window = body.role.removeprefix(ROLE_PREFIX), INTERVALS[body.share_interval]
+    role = body.role.removeprefix(ROLE_PREFIX)
+    window = None if body.share_interval is None else INTERVALS[body.share_interval]
     invited = Invited(body.email, body.name, role, body.workspace_id, body.share_usd, window)
     token, row = invitations.invite(house.engine, manager.organization_id, invited, manager.actor, house.clock.now_s())
     url = invitations.join_url(house.origin, token)

@@ -82,7 +82,9 @@ def _report(place: Workplace, rows: list[BudgetRow]) -> Report:
         )
         for row, one in zip(rows, data, strict=True)
     ]  # fmt: skip
-    return Report({"data": [in_usd(one) for one in data]}, listing(head, lines, "There are no budgets.", right=(3, 4, 5)))
+    return Report(
+        {"data": [in_usd(one) for one in data]}, listing(head, lines, "There are no budgets.", right=(3, 4, 5))
+    )
 
 
 def _rates_report(place: Workplace, found: list[Paced]) -> Report:
@@ -97,4 +99,6 @@ def _rates_report(place: Workplace, found: list[Paced]) -> Report:
         )
         for one in found
     ]  # fmt: skip
-    return Report({"data": [rates_data(one) for one in found]}, listing(head, lines, "There are no rates.", right=(2, 3, 4)))
+    return Report(
+        {"data": [rates_data(one) for one in found]}, listing(head, lines, "There are no rates.", right=(2, 3, 4))
+    )

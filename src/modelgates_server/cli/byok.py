@@ -71,7 +71,8 @@ def show(options: Options) -> Report:
     lines = [
         (row.name, row.provider, row.label, _state(row), _turn(row), row.sort_order, _whom(row), row.id) for row in rows
     ]
-    return Report({"data": [credentials.credential_data(row) for row in rows]}, listing(head, lines, "There are no provider keys of your own.", right=(5,)))
+    text = listing(head, lines, "There are no provider keys of your own.", right=(5,))
+    return Report({"data": [credentials.credential_data(row) for row in rows]}, text)
 
 
 def switch(options: Options, selector: str, *, disabled: bool) -> Report:

@@ -146,7 +146,7 @@ CHECKS: Final[tuple[tuple[str, Callable[[Config], Finding]], ...]] = (
 
 def _server(config: Config, key: str | None) -> list[Check]:
     """Tell what the server at the configured address answers; none running is not an illness."""
-    here = origin(config)
+    here = _here(config)
     if config.server.port == 0 and config.server.public_url is None:
         return [Check("server", YELLOW, "port 0: its address is known only to whoever started it", "doctor --url URL")]
     address = read_address(here)
@@ -155,6 +155,19 @@ def _server(config: Config, key: str | None) -> list[Check]:
         return [Check("server", YELLOW, f"none answers at {here}", "modelgates serve")]
     plain = [Check("base URL", YELLOW, note, remedy) for note, remedy in address.notes if note == PLAIN_HTTP]
     return plain + [check for check in checks if key is not None or check.name != "key"]
+
+
+def _here(config: Config) -> str:
+    """Where the server is, as far as anybody here knows."""
+    try:
+        with translated():
+            engine = open_engine(existing(config))
+            try:
+                return origin(config, engine)
+            finally:
+                engine.dispose()
+    except ModelGatesError:
+        return origin(config)
 
 
 def _as_text(checks: list[Check]) -> str:

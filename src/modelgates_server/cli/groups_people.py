@@ -51,7 +51,7 @@ def members() -> None:
 @members.command("list")
 @placed
 def members_list(options: Options) -> Report:
-    """List the members with their monthly shares."""
+    """List the members with their shares."""
     from modelgates_server.cli import members as work
 
     return work.show(options)
@@ -62,10 +62,14 @@ def members_list(options: Options) -> Report:
 @click.option("--name", required=True, metavar="N", help="What people call them.")
 @click.option("--role", type=ROLES, default="member", show_default=True, help="What they may do.")
 @click.option("--workspace", metavar="SLUG", help="A workspace to join besides the default one.")
-@click.option("--share", metavar="USD", help="What all their keys together may spend in a month.")
+@click.option("--share", metavar="USD", help="What all their keys together may spend.")
+@click.option("--share-window", type=WINDOWS, help="How long the share counts.  [default: month]")
 @placed
 def members_invite(options: Options, **guest: Any) -> Report:
-    """Invite EMAIL; shows a link that makes them a member, once, within seven days."""
+    """Invite EMAIL; shows a link that makes them a member, once, within seven days.
+
+    An earlier invitation of the same address that is still open is taken back.
+    """
     from modelgates_server.cli import members as work
 
     return work.invite(options, work.Guest(**guest))
@@ -135,13 +139,14 @@ def members_remove(options: Options, member: str) -> Report:
 
 @members.command("share")
 @click.argument("member")
-@click.argument("usd")
+@click.option("--limit", required=True, metavar="USD", help="What they may spend; none takes the share away.")
+@click.option("--window", type=WINDOWS, default="month", show_default=True, help="How long it counts (UTC).")
 @placed
-def members_share(options: Options, member: str, usd: str) -> Report:
-    """Let all keys of a MEMBER together spend USD a month; none takes the share away."""
+def members_share(options: Options, member: str, limit: str, window: str) -> Report:
+    """Let all keys of a MEMBER (id, address or exact name) together spend so much; shares of several windows all hold."""
     from modelgates_server.cli import members as work
 
-    return work.share(options, member, usd)
+    return work.share(options, member, limit, window)
 
 
 @family

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from modelgates_server.catalogue.load import bundled, load_catalogue
 from modelgates_server.cli.frame import Options, Report
 from modelgates_server.cli.local import ACTOR, opened
-from modelgates_server.cli.output import dollars, in_usd, table
+from modelgates_server.cli.output import dollars, in_usd, listing
+from modelgates_server.cli.people import owner_names
 from modelgates_server.errors import BadRequest
 from modelgates_server.management import assignments, guardrails, keys, members, workspaces
 from modelgates_server.management.guardrails import Rules, default_guardrail_id, model_slugs
@@ -42,9 +43,12 @@ class Wanted:
 def create(options: Options, workspace: str | None, wanted: Wanted) -> Report:
     """Make a guardrail; it enforces nothing until it is assigned."""
     with opened(options) as place:
-        rules = Rules(**{"name": "", **_changes(place, wanted)})
+        changes = _changes(place, wanted)
+        _check_budget(Rules(""), changes)
+        rules = Rules(**{"name": "", **changes})
         row = guardrails.create_guardrail(place.engine, place.organization_id, workspace, rules, ACTOR, place.now_s)
-    return Report({"data": _data(row)}, f"{_told(row)}\nIt enforces nothing until it is assigned.")
+        text = f"{_told(place, row)}\nIt enforces nothing until it is assigned."
+    return Report({"data": _data(row)}, text)
 
 
 def update(options: Options, selector: str | None, default_of: str | None, wanted: Wanted) -> Report:
@@ -57,13 +61,11 @@ def update(options: Options, selector: str | None, default_of: str | None, wante
             raise BadRequest("there is nothing to change", remedy="name a rule, such as --limit 5 --reset daily")
         if default_of is not None:
             space = workspaces.find_workspace(place.engine, place.organization_id, default_of)
-            guardrail_id = default_guardrail_id(space.id)
-        else:
-            guardrail_id = guardrails.choose_guardrail(place.engine, place.organization_id, selector or "").id
-        row = guardrails.update_guardrail(
-            place.engine, place.organization_id, guardrail_id, changes, ACTOR, place.now_s
-        )
-    return Report({"data": _data(row)}, _told(row))
+            selector = default_guardrail_id(space.id)
+        before = guardrails.choose_guardrail(place.engine, place.organization_id, selector or "")
+        _check_budget(before.rules, changes)
+        row = guardrails.update_guardrail(place.engine, place.organization_id, before.id, changes, ACTOR, place.now_s)
+        return Report({"data": _data(row)}, _told(place, row))
 
 
 def show(options: Options, workspace: str | None) -> Report:
@@ -72,6 +74,7 @@ def show(options: Options, workspace: str | None) -> Report:
         rows = guardrails.list_guardrails(place.engine, place.organization_id, workspace).rows
         of_keys = assignments.list_key_assignments(place.engine, place.organization_id).rows
         of_members = assignments.list_member_assignments(place.engine, place.organization_id).rows
+        names = owner_names(place)
     data = [
         _data(row)
         | {
@@ -83,12 +86,12 @@ def show(options: Options, workspace: str | None) -> Report:
     head = ("Name", "Budget", "Mode", "Rules", "Keys", "Members", "Id")
     lines = [
         (
-            row.rules.name, _budget(row), row.rules.mode, _lists(row),
+            names.get(row.rules.name, row.rules.name), _budget(row), row.rules.mode, _lists(row),
             *(("all", "all") if row.is_default else (len(one["key_hashes"]), len(one["member_user_ids"]))), row.id,
         )
         for row, one in zip(rows, data, strict=True)
     ]  # fmt: skip
-    return Report({"data": data}, table(head, lines))
+    return Report({"data": data}, listing(head, lines, "There are no guardrails."))
 
 
 def assign(options: Options, selector: str, key: Sequence[str], member: Sequence[str]) -> Report:
@@ -136,7 +139,8 @@ def delete(options: Options, selector: str) -> Report:
     with opened(options) as place:
         row = guardrails.choose_guardrail(place.engine, place.organization_id, selector)
         guardrails.delete_guardrail(place.engine, place.organization_id, row.id, ACTOR, place.now_s)
-    return Report({"deleted": True, "id": row.id}, f"{row.rules.name} is deleted, with its assignments.")
+        text = f"{_name(place, row)} is deleted, with its assignments."
+    return Report({"deleted": True, "id": row.id}, text)
 
 
 def _whom(
@@ -172,6 +176,18 @@ def _changes(place: Workplace, wanted: Wanted) -> dict[str, Any]:
     return said | _listed(place, wanted)
 
 
+def _check_budget(before: Rules, changes: dict[str, Any]) -> None:
+    """Refuse half a budget in the words of the command line."""
+    limit_nusd = changes.get("limit_nusd", before.limit_nusd)
+    reset = changes.get("reset_interval", before.reset_interval)
+    if limit_nusd is not None and reset is None:
+        raise BadRequest(
+            "--limit needs --reset: when the budget starts anew", remedy="add --reset daily, weekly or monthly"
+        )
+    if limit_nusd is None and reset is not None:
+        raise BadRequest("--reset needs --limit: what may be spent until then", remedy="add --limit USD")
+
+
 def _listed(place: Workplace, wanted: Wanted) -> dict[str, Any]:
     said: dict[str, Any] = {}
     path = place.config.catalogue.models
@@ -191,8 +207,13 @@ def _data(row: GuardrailRow) -> dict[str, Any]:
     return in_usd(guardrail_data(row))
 
 
-def _told(row: GuardrailRow) -> str:
-    return f"{row.rules.name} ({row.id}): {_budget(row)}, {row.rules.mode}; {_lists(row)}."
+def _name(place: Workplace, row: GuardrailRow) -> str:
+    """What people call it; that of a workspace's default one says whose it is."""
+    return owner_names(place).get(row.rules.name, row.rules.name)
+
+
+def _told(place: Workplace, row: GuardrailRow) -> str:
+    return f"{_name(place, row)} ({row.id}): {_budget(row)}, {row.rules.mode}; {_lists(row)}."
 
 
 def _budget(row: GuardrailRow) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from modelgates_server.accounts.values import KeyClass
 from modelgates_server.cli.frame import Options, Report
 from modelgates_server.cli.local import ACTOR, opened
-from modelgates_server.cli.output import dollars, facts, in_usd, moment, table
+from modelgates_server.cli.output import dollars, facts, in_usd, moment, noted, shortened
 from modelgates_server.cli.people import owner_id, owner_names
 from modelgates_server.cli.welcome import SHOWN_ONCE
 from modelgates_server.errors import BadRequest
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 NONE = "none"
 """The word that takes a limit away."""
+
+NAME_SHOWN = 21
+"""With it a line fits into a terminal, whatever the amounts are."""
 
 HASH_SHOWN = 12
 """Enough characters of a hash to name a key among thousands."""
@@ -110,28 +113,16 @@ def update(options: Options, selector: str, wanted: Changes) -> Report:
 
 
 def show(options: Options) -> Report:
-    """List every key that is not deleted, with its limit and use."""
+    """List every key that is not deleted, with its limit and use; whose it is and what else is to say stands under it."""
     with opened(options) as place:
         rows = keys.list_keys(place.engine, place.organization_id)
         use = describe.keys_use(place.engine, rows, place.now_s)
         names = owner_names(place)
-    head = (
-        "Name",
-        "Key",
-        "Kind",
-        "Whose",
-        "Workspace",
-        "State",
-        "Limit",
-        "Used",
-        "Today",
-        "This month",
-        "Expires",
-        "Hash",
-    )
-    lines = [_line(row, use[row.hash], names, place.now_s) for row in rows]
+    lines = [_line(row, use[row.hash], place.now_s) for row in rows]
+    notes = [", ".join(_note(row, use[row.hash], names)) for row in rows]
     data = {"data": [in_usd(describe.key_data(row, use[row.hash])) for row in rows]}
-    return Report(data, table(head, lines, right=(7, 8, 9)))
+    text = noted(("Name", "Key", "State", "Limit", "Used"), lines, notes, right=(4,)) if rows else "There are no keys."
+    return Report(data, text)
 
 
 def switch(options: Options, selector: str, *, disabled: bool) -> Report:
@@ -186,25 +177,37 @@ def _named(row: KeyRow) -> str:
 
 
 def _limit(row: KeyRow) -> str:
-    if row.limit_nusd is None:
-        return "none"
     own = ", own provider keys included" if row.include_byok_in_limit else ""
-    return f"{dollars(row.limit_nusd)} {row.limit_reset or 'for life'}{own}"
+    return _amount(row) + own if row.limit_nusd is not None else "none"
 
 
-def _line(row: KeyRow, use: KeyUse, names: Mapping[str, str], now_s: float) -> tuple[str, ...]:
+def _amount(row: KeyRow) -> str:
+    return "none" if row.limit_nusd is None else f"{dollars(row.limit_nusd)} {row.limit_reset or 'for life'}"
+
+
+def _line(row: KeyRow, use: KeyUse, now_s: float) -> tuple[str, ...]:
     expired = row.expires_at_s is not None and row.expires_at_s <= now_s
-    return (
-        row.name,
-        row.label,
-        str(row.key_class),
-        names.get(row.member_id or "", "-"),
-        names.get(row.workspace_id, row.workspace_id),
-        "off" if row.disabled else "expired" if expired else "on",
-        _limit(row),
-        dollars(use.life_nusd),
-        dollars(use.day_nusd),
-        dollars(use.month_nusd),
-        moment(row.expires_at_s),
-        row.hash[:HASH_SHOWN],
-    )
+    state = "off" if row.disabled else "expired" if expired else "on"
+    return shortened(row.name, NAME_SHOWN), row.label, state, _amount(row), dollars(use.life_nusd)
+
+
+def _note(row: KeyRow, use: KeyUse, names: Mapping[str, str]) -> Iterator[str]:
+    """What stands under a key's line: its hash, whose and where it is, its use and its other limits."""
+    yield f"hash {row.hash[:HASH_SHOWN]}"
+    if row.key_class is KeyClass.MANAGEMENT:
+        yield "manages"
+    whose = "nobody's" if row.member_id is None else f"of {names.get(row.member_id, 'somebody who left')}"
+    yield f"{whose} in {names.get(row.workspace_id, row.workspace_id)}"
+    yield f"{dollars(use.day_nusd)} today"
+    yield f"{dollars(use.month_nusd)} this month"
+    if row.include_byok_in_limit:
+        yield "own provider keys count"
+    for rate, what in (
+        (row.requests_per_minute, "requests a minute"),
+        (row.tokens_per_minute, "tokens a minute"),
+        (row.parallel_max, "at the same time"),
+    ):
+        if rate is not None:
+            yield f"{rate:,} {what}"
+    if row.expires_at_s is not None:
+        yield f"expires {moment(row.expires_at_s)}"

@@ -15,9 +15,10 @@ import sqlalchemy as sa
 from modelgates_server.cli.address import local_origin
 from modelgates_server.cli.frame import Options, warn
 from modelgates_server.clock import SystemClock
-from modelgates_server.config import Config, load_config
+from modelgates_server.config import SETTINGS, Config, load_config
 from modelgates_server.errors import StoreMismatch, StoreUnavailable
 from modelgates_server.management import organizations
+from modelgates_server.management.address import served_url
 from modelgates_server.storage import schema
 from modelgates_server.storage.engine import Database, database_of, open_engine, reading
 from modelgates_server.storage.maintenance import schema_state, verify_secret
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 ACTOR: Final = "cli"
 """Who the audit log names for a change made here: whoever may use the data directory."""
+
+_USUAL: Final = tuple(one.default for one in SETTINGS if one.section == "server" and one.name in {"host", "port"})
+"""Host and port of a configuration that says nothing about them."""
 
 _NO_FLAGS: Mapping[str, object] = MappingProxyType({})
 
@@ -45,6 +49,11 @@ class Workplace:
     organization_id: str
     now_s: float
 
+    @property
+    def origin(self) -> str:
+        """The address that links lead to."""
+        return origin(self.config, self.engine)
+
 
 def configured(options: Options, flags: Mapping[str, object] = _NO_FLAGS, *, with_keys: bool = False) -> Config:
     """Read the configuration that the shared options mean; its warnings go to standard error. Raises ConfigError.
@@ -59,10 +68,16 @@ def configured(options: Options, flags: Mapping[str, object] = _NO_FLAGS, *, wit
     return config
 
 
-def origin(config: Config) -> str:
-    """Give the address of the server that this configuration starts."""
+def origin(config: Config, engine: sa.Engine | None = None) -> str:
+    """Give the address of the server that this configuration starts.
+
+    Where it says nothing about it, an open database knows what flags the last `serve` was given (`management/address.py`).
+    """
     server = config.server
-    return server.public_url or local_origin(server.host, server.port, tls=server.tls_cert is not None)
+    if server.public_url is not None:
+        return server.public_url
+    told = None if engine is None or (server.host, server.port) != _USUAL else served_url(engine)
+    return told or local_origin(server.host, server.port, tls=server.tls_cert is not None)
 
 
 def existing(config: Config) -> Database:

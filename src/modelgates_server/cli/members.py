@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from modelgates_server.cli.address import sign_in_url
 from modelgates_server.cli.frame import Options, Report
-from modelgates_server.cli.local import ACTOR, opened, origin
-from modelgates_server.cli.output import dollars, facts, in_usd, moment, table
+from modelgates_server.cli.local import ACTOR, opened
+from modelgates_server.cli.output import dollars, facts, in_usd, listing, moment, table
+from modelgates_server.errors import BadRequest
 from modelgates_server.limits import Scope, Window
 from modelgates_server.management import budgets, invitations, members
+from modelgates_server.management.budgets import WORDS
 from modelgates_server.management.invitations import Invited
 from modelgates_server.management.members import NewMember
 from modelgates_server.management.shown import budgets_data, invitation_data, member_data
+from modelgates_server.management.spent import HARD
 from modelgates_server.money import nusd_from_usd
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from modelgates_server.management.budgets import BudgetRow
+
+_PER: Final = {Window.DAY: "a day", Window.WEEK: "a week", Window.MONTH: "a month", Window.LIFE: "in all"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +36,20 @@ class Guest:
     role: str
     workspace: str | None = None
     share: str | None = None
+    share_window: str | None = None
 
 
 def show(options: Options) -> Report:
-    """List the members with their monthly shares."""
+    """List the members with their shares."""
     with opened(options) as place:
         rows = members.list_members(place.engine, place.organization_id).rows
-        shares = _shares(budgets.list_budgets(place.engine, place.organization_id, Scope.MEMBER))
-    head = ("Name", "Address", "Role", "Share a month", "Since", "Id")
+        found = budgets.list_budgets(place.engine, place.organization_id, Scope.MEMBER)
+    shares = {row.id: [one for one in found if one.scope_id == row.id] for row in rows}
     lines = [
-        (row.name, row.email or "-", row.role, dollars(shares.get(row.id)), moment(row.created_at_s), row.id)
-        for row in rows
+        (row.name, row.email or "-", row.role, _told(shares[row.id]), moment(row.created_at_s), row.id) for row in rows
     ]
-    data = [in_usd(member_data(row) | {"share_usd_nusd": shares.get(row.id)}) for row in rows]
-    return Report({"data": data}, table(head, lines, right=(3,)))
+    data = [member_data(row) | {"shares": [_share(one) for one in shares[row.id]]} for row in rows]
+    return Report({"data": data}, table(("Name", "Address", "Role", "Shares", "Since", "Id"), lines))
 
 
 def add(options: Options, name: str, email: str | None, role: str) -> Report:
@@ -55,11 +62,14 @@ def add(options: Options, name: str, email: str | None, role: str) -> Report:
 
 def invite(options: Options, guest: Guest) -> Report:
     """Make an invitation and show its link, this once."""
+    if guest.share is None and guest.share_window is not None:
+        raise BadRequest("--share-window needs --share: what may be spent in it", remedy="add --share USD")
     share_nusd = None if guest.share is None else nusd_from_usd(guest.share)
-    invited = Invited(guest.email, guest.name, guest.role, guest.workspace, share_nusd)
+    window = None if guest.share_window is None else Window(guest.share_window)
+    invited = Invited(guest.email, guest.name, guest.role, guest.workspace, share_nusd, window)
     with opened(options) as place:
         token, row = invitations.invite(place.engine, place.organization_id, invited, ACTOR, place.now_s)
-        url = invitations.join_url(origin(place.config), token)
+        url = invitations.join_url(place.origin, token)
         data = in_usd(invitation_data(row, place.now_s))
     text = facts(
         (("For", f"{row.name} <{row.email}>"), ("Link", url), ("Until", moment(row.expires_at_s)), ("Id", row.id))
@@ -78,7 +88,8 @@ def show_invitations(options: Options) -> Report:
         lines = [
             (row.name, row.email, row.role, row.state(place.now_s), moment(row.expires_at_s), row.id) for row in rows
         ]
-    return Report({"data": data}, table(("Name", "Address", "Role", "State", "Until", "Id"), lines))
+    text = listing(("Name", "Address", "Role", "State", "Until", "Id"), lines, "Nobody was invited yet.")
+    return Report({"data": data}, text)
 
 
 def revoke(options: Options, invitation_id: str) -> Report:
@@ -93,7 +104,7 @@ def accept(options: Options, token: str) -> Report:
     """Use an invitation's token here, where the link cannot be opened; gives the new member a sign-in link."""
     with opened(options) as place:
         made = invitations.accept_invitation(place.engine, token, place.now_s)
-        link = sign_in_url(origin(place.config), made.sign_in_token)
+        link = sign_in_url(place.origin, made.sign_in_token)
     text = facts((("Member", made.member.name), ("Sign in", f"{link}  (once, within 24 hours)")))
     return Report({"data": member_data(made.member), "sign_in_url": link}, text)
 
@@ -115,16 +126,26 @@ def remove(options: Options, selector: str) -> Report:
     return Report({"deleted": True, "id": found.id}, text)
 
 
-def share(options: Options, selector: str, usd: str) -> Report:
-    """Give a member a monthly share, or (``none``) take it away."""
-    limit_nusd = None if usd == "none" else nusd_from_usd(usd)
+def share(options: Options, selector: str, limit: str, within: str) -> Report:
+    """Give a member a share for each window, or (``none``) take it away."""
+    limit_nusd, window = None if limit == "none" else nusd_from_usd(limit), Window(within)
     with opened(options) as place:
         found = members.find_member(place.engine, place.organization_id, selector)
-        row = budgets.set_share(place.engine, place.organization_id, found.id, limit_nusd, ACTOR, place.now_s)
+        row = budgets.set_share(place.engine, place.organization_id, found.id, limit_nusd, ACTOR, place.now_s, window)
         data = [] if row is None else budgets_data(place.engine, [row], place.now_s)
-    told = "has no share any more" if row is None else f"may spend {dollars(row.limit_nusd)} a month"
+    told = f"has no {WORDS[window]} share any more" if row is None else f"may spend {_told([row])}"
     return Report({"data": in_usd(data[0]) if data else None}, f"{found.name} {told}.")
 
 
-def _shares(rows: list[BudgetRow]) -> dict[str, int]:
-    return {row.scope_id: row.limit_nusd for row in rows if row.window is Window.MONTH}
+def _told(shares: Sequence[BudgetRow]) -> str:
+    """Shares in words, the narrowest first: ``$20.00 a week, $300.00 a month``; a dash for none."""
+    parts = [
+        f"{dollars(one.limit_nusd)} {_PER[one.window]}{'' if one.mode == HARD else ' (soft)'}"
+        for one in reversed(shares)
+    ]
+    return ", ".join(parts) or "-"
+
+
+def _share(row: BudgetRow) -> dict[str, Any]:
+    """A share in the words of the API."""
+    return in_usd({"interval": WORDS[row.window], "limit_usd_nusd": row.limit_nusd, "mode": row.mode})

@@ -96,7 +96,9 @@ def listing(head: Sequence[str], rows: Iterable[Sequence[object]], empty: str, *
     return table(head, rows, right=right) if rows else empty
 
 
-def noted(head: Sequence[str], rows: Sequence[Sequence[object]], notes: Iterable[str], *, right: Iterable[int] = ()) -> str:
+def noted(
+    head: Sequence[str], rows: Sequence[Sequence[object]], notes: Iterable[str], *, right: Iterable[int] = ()
+) -> str:
     """A table with a note under each row, broken between words; an empty note takes no line."""
     first, *lines = table(head, rows, right=right).split("\n")
     under = [indented("\n".join(textwrap.wrap(clean(note), COLUMNS - len(_NOTE))), _NOTE) for note in notes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,10 @@ from modelgates_server.cli.local import configured, origin
 from modelgates_server.cli.output import encode
 from modelgates_server.cli.setup import prepare
 from modelgates_server.cli.welcome import SANDBOX_NOTICE, Credentials, addresses, welcome
+from modelgates_server.errors import StoreError
+from modelgates_server.management.address import note_served_url
 from modelgates_server.privacy import configure_logging
+from modelgates_server.storage.engine import database_of, open_engine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +32,7 @@ def serve(options: Options, flags: Mapping[str, object]) -> int:
     configure_logging("INFO")
     if _exposed(config):
         warn(f"{PLAIN_HTTP}. Remedy: {PLAIN_HTTP_REMEDY}.")
-    announcement = _Announcement(prepare(config, link=False), as_json=options.as_json)
+    announcement = _Announcement(config, prepare(config, link=False), as_json=options.as_json)
     try:
         return app.serve(config, announcement.make)
     finally:
@@ -42,10 +46,21 @@ def _exposed(config: Config) -> bool:
     return not secure and not is_loopback(config.server.host)
 
 
+def _note(config: Config, url: str) -> None:
+    """Tell commands where links lead; a database that was lost since it was prepared does not keep from serving."""
+    engine = open_engine(database_of(config.database.url))
+    try:
+        with suppress(StoreError):
+            note_served_url(engine, url)
+    finally:
+        engine.dispose()
+
+
 @dataclass(slots=True)
 class _Announcement:
     """Says what the owner must know, once: when the server can be reached, or else when it turns out that it cannot."""
 
+    config: Config
     credentials: Credentials
     as_json: bool
     made: bool = False
@@ -54,6 +69,7 @@ class _Announcement:
         """Print addresses, and on the first start the credentials; last the line that says ready."""
         self.made = True
         self.credentials = self.credentials.at(served.url)
+        _note(self.config, served.url)
         if self.as_json:
             click.echo(encode(self._facts(served.url, ready=True, sandbox=served.sandbox)))
             return

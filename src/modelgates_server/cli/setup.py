@@ -23,7 +23,7 @@ def init(options: Options) -> Report:
     """Make what is missing; give a fresh sign-in link in any case."""
     config = configured(options)
     credentials = prepare(config)
-    address = origin(config)
+    address = credentials.origin
     text = welcome(address, credentials)
     if credentials.already_initialised:
         text = "This database was initialised before; its keys stay as they are.\n\n" + facts(
@@ -48,12 +48,14 @@ def prepare(config: Config, *, link: bool = True) -> Credentials:
                 verify_secret(engine, pepper)
                 return Credentials(organization_id, None, None, None, already_initialised=True)
             made = initialise(engine, pepper, config.credits.initial_grant_nusd, SystemClock().now_s())
+            address = origin(config, engine)
         finally:
             engine.dispose()
     return Credentials(
         organization_id=made.organization_id,
         api_key=made.api_key,
         management_key=made.management_key,
-        sign_in_url=sign_in_url(origin(config), made.sign_in_token),
+        sign_in_url=sign_in_url(address, made.sign_in_token),
         already_initialised=made.already,
+        origin=address,
     )

@@ -22,13 +22,14 @@ SHOWN_ONCE: Final = "Keys are shown once and stored nowhere: copy them now."
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What `init` makes. The keys are None when the database was initialised before."""
+    """What `init` makes. The keys are None when the database was initialised before; `origin` is where its link leads."""
 
     organization_id: str
     api_key: str | None
     management_key: str | None
     sign_in_url: str | None
     already_initialised: bool
+    origin: str = ""
 
     def at(self, origin: str) -> Credentials:
         """The same, with the sign-in link at the address where the server really is (port 0 takes any)."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from modelgates_server.accounts import sessions
-from modelgates_server.errors import NotFound
+from modelgates_server.errors import BadRequest, NotFound
 from modelgates_server.limits import Scope, Window
 from modelgates_server.management.budgets import Budget, check_window, store_budget
 from modelgates_server.management.change import Change, Note, change
@@ -40,7 +40,8 @@ _DEAD: Final = "This invitation was used or taken back, or is older than seven d
 class Invited:
     """Who is asked in.
 
-    `workspace` is an id or slug to join besides the default one; `share_nusd` is the budget that the member gets, for each `share_window`.
+    `workspace` is an id or slug to join besides the default one; `share_nusd` is the budget that the member gets, for each
+    `share_window` (None: a month).
     """
 
     email: str
@@ -48,7 +49,7 @@ class Invited:
     role: str = MEMBER
     workspace: str | None = None
     share_nusd: int | None = None
-    share_window: Window = Window.MONTH
+    share_window: Window | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,10 @@ def invite(
     name, email = member_name(invited.name), mail_address(invited.email)
     check_role(invited.role)
     check_limit(invited.share_nusd)
-    check_window(invited.share_window)
+    window = invited.share_window or Window.MONTH
+    check_window(window)
+    if invited.share_window is not None and invited.share_nusd is None:
+        raise BadRequest("a share needs its amount, not only how long it counts")
     token = secrets.token_urlsafe(32)
     with change(engine, now_s) as changing:
         refuse_known(changing.connection, organization_id, email)
@@ -111,7 +115,7 @@ def invite(
             "role": invited.role,
             "workspace_id": None if place is None else workspace_in(changing.connection, organization_id, place).id,
             "share_nusd": invited.share_nusd,
-            "share_window": None if invited.share_nusd is None else str(invited.share_window),
+            "share_window": None if invited.share_nusd is None else str(window),
             "token_hash": _hash(token),
             "invited_by": actor,
             "created_at_s": changing.now_s,

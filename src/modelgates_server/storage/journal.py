@@ -12,7 +12,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +35,7 @@ class JournalFile:
 
     def __init__(self, folder: Path, name: str) -> None:
         self._path = folder / f"journal-{name}.jsonl"
-        with _alone(folder):
+        with _alone(folder, waits=True):
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
@@ -108,11 +108,14 @@ def left_behind(folder: Path) -> Iterator[tuple[list[Row], Callable[[], None]]]:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time: a journal that was just made, and is not locked yet, must not be taken for a dead process's."""
+def _alone(folder: Path, *, waits: bool) -> Iterator[None]:
+    """One process at a time: a journal that was just made, and is not locked yet, must not be taken for a dead process's.
+
+    Raises BlockingIOError for who does not wait: a process may stand still just here, and must not stop others from serving.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
         os.close(descriptor)
@@ -120,7 +123,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _abandoned(folder: Path, path: Path) -> int | None:
     """A journal whose process died, opened and locked; None when it lives, or when somebody else was faster."""
-    with _alone(folder):
+    with suppress(BlockingIOError), _alone(folder, waits=False):
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -131,6 +134,7 @@ def _abandoned(folder: Path, path: Path) -> int | None:
             os.close(descriptor)
             return None
         return descriptor
+    return None
 
 
 def _written(descriptor: int) -> bytes:

@@ -157,7 +157,8 @@ class Writer:
         self.units += len(items)
         for item in items:
             if item.error is not None:
-                log.error("unit_refused", extra={"reason": str(item.error), "kept": item.unit.keep})
+                if not item.future.cancelled():  # somebody who left while waiting is nothing to report
+                    log.error("unit_refused", extra={"reason": str(item.error), "kept": item.unit.keep})
             elif (more := item.unit.follow(item.result)) is not None:
                 item.unit = more
                 self._queue.append(item)

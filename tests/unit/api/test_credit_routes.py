@@ -49,7 +49,7 @@ async def test_every_movement_is_listed_newest_first(either: Front) -> None:
     assert taken.json["credits"]["balance"] == 69.500000001
     listed = (await either.ask("GET", "/transactions?limit=2")).json
     assert [(row["type"], row["amount"], row["note"]) for row in listed["data"]] == [
-        ("correction", -30.5, "typed twice"),
+        ("adjustment", -30.5, "typed twice"),
         ("grant", 1e-09, "a crumb"),
     ]
     assert (listed["total_count"], listed["data"][0]["author"][:4]) == (3, "key:")
@@ -138,7 +138,7 @@ async def test_paths_of_older_clients_answer(front: Front, method: str, path: st
 
 
 async def test_the_books_agree_after_all_of_it(either: Front) -> None:
-    """Grants, corrections and refunds make the meter's limit, to the nano-dollar."""
+    """Grants, adjustments and refunds make the meter's limit, to the nano-dollar."""
     await either.ask("POST", "/credits/grants", {"amount": 7.25})
     await either.ask("POST", "/credits/adjustments", {"amount": -50, "note": "half back"})
     assert [problem for problem in check(either.house.database) if problem.kind in {"grants", "entries"}] == []

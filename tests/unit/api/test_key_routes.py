@@ -10,7 +10,7 @@ from tests.unit.api.front import Front
 FIELDS = {
     "hash", "name", "label", "disabled", "limit", "limit_remaining", "limit_reset", "include_byok_in_limit", "usage",
     "usage_daily", "usage_weekly", "usage_monthly", "byok_usage", "byok_usage_daily", "byok_usage_weekly",
-    "byok_usage_monthly", "created_at", "updated_at", "expires_at", "creator_user_id", "workspace_id", "last_used_at",
+    "byok_usage_monthly", "provider", "created_at", "updated_at", "expires_at", "creator_user_id", "workspace_id", "last_used_at",
 }  # fmt: skip
 
 
@@ -51,6 +51,7 @@ async def test_amounts_keep_every_digit(front: Front) -> None:
         ({"name": "k", "requests_per_minute": 1.5}, "requests_per_minute"),
         ({"name": "k", "requests_per_minute": True}, "requests_per_minute"),
         ({"name": "k", "management": 1}, "management"),
+        ({"name": "k", "provider": ["bedrock"]}, "provider"),
         ([], "body"),
     ],
 )
@@ -115,6 +116,19 @@ async def test_lists_hide_what_cannot_be_used(either: Front) -> None:
     assert {row["name"] for row in every.data} == {"first key", "first management key", "off", "old", "boss"}
     paged = await either.ask("GET", "/keys?include_disabled=true&include_expired=true&offset=1&limit=1")
     assert (len(paged.data), paged.json["total_count"]) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [({"provider": {"order": 3}}, "provider: "), ({"provider": {"sort": "price"}, "management": True}, "no routing")],
+)
+async def test_preferences_that_make_no_sense_are_refused(front: Front, wanted: Any, told: str) -> None:
+    """What no request may say, and what is never routed; when a key is made and when it is changed."""
+    refused = await front.ask("POST", "/keys", {"name": "k"} | wanted)
+    assert (refused.status, told in refused.error["message"]) == (400, True)
+    made = (await make(front, management=wanted.pop("management", False)))["data"]["hash"]
+    changed = await front.ask("PATCH", f"/keys/{made}", wanted)
+    assert (changed.status, told in changed.error["message"]) == (400, True)
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=101", "offset=-1", "offset=x", "limit=1e2", "include_disabled=2"])

@@ -8,18 +8,19 @@ import pytest
 from tests.unit.cli.terminal import Terminal
 
 
-def test_credit_is_corrected_and_the_list_says_so(home: Terminal) -> None:
+def test_credit_is_adjusted_and_the_list_says_so(home: Terminal) -> None:
     """Up and down, with a note; newest first, signed and exact."""
     home.json("credits", "grant", "0.5", "--note", "a present")
     down = home.json("credits", "adjust", "30.000000001", "--down", "--note", "typed twice")
     assert down.data["balance"] == Decimal("70.499999999")
     listed = home.json("credits", "list").data
     assert [(row["type"], row["amount"], row["note"]) for row in listed["data"]] == [
-        ("correction", Decimal("-30.000000001"), "typed twice"),
+        ("adjustment", Decimal("-30.000000001"), "typed twice"),
         ("grant", Decimal("0.5"), "a present"),
         ("grant", 100, "initial grant"),
     ]
-    assert "typed twice" in home.run("credits", "list").out
+    told = home.run("credits", "list").out + home.run("audit", "list").out
+    assert ("typed twice" in told, "credits.adjustment" in told, "correction" in told) == (True, True, False)
 
 
 @pytest.mark.parametrize(

@@ -121,13 +121,30 @@ def test_keys_are_found_by_name_and_hash(home: Terminal) -> None:
 
 
 def test_lists_are_for_people_too(home: Terminal) -> None:
-    """The plain list is a table whose heads and cells line up."""
-    home.run("keys", "create", "--name", "a name", "--limit", "5")
+    """The plain list is a table whose heads and cells line up, and fits into a terminal; what else is to say stands below."""
+    name, limit = "a name that is far longer than anybody needs", "999999.123456789"
+    much = (
+        "--limit-reset",
+        "monthly",
+        "--rpm",
+        "60",
+        "--parallel",
+        "2",
+        "--include-byok",
+        "--expires-at",
+        "2099-01-01T00:00:00Z",
+    )
+    home.run("keys", "create", "--name", name, "--limit", limit, *much)
     head, *lines = home.run("keys", "list").out.splitlines()
+    told = " ".join(" ".join(lines).split())
 
-    assert len(lines) == 3
-    assert any("a name" in line and "$5.00" in line for line in lines)
-    assert head.split()[0].lower() == "name"
+    assert [line[: head.index("Key") - 2].strip() for line in lines if line[0] != " "] == [
+        "first key", "first management key", "a name that is far...",
+    ]  # fmt: skip
+    assert max(map(len, [head, *lines])) <= 100
+    assert f"${limit} monthly" in told
+    assert "nobody's in default, $0.00 today, $0.00 this month, own provider keys count, 60 requests a minute" in told
+    assert "expires 2099-01-01 00:00 UTC" in told
 
 
 def test_explain_tells_the_whole_story(home: Terminal) -> None:

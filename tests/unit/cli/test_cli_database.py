@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.unit.cli.terminal import Ran, Terminal
+from tests.unit.cli.test_cli_serve import process, until_ready
 
 if TYPE_CHECKING:
     from tests.support.postgres import Postgres
@@ -87,6 +88,47 @@ def test_a_move_tells_people_what_was_proven(terminal: Terminal, postgres: Postg
     assert "tables are equal" in told.out
     assert "every sum agrees" in told.out
     assert "MODELGATES_DATABASE_URL" in told.out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told", "remedy"),
+    [
+        ("127.0.0.1:1", "nothing listens at this host and port", "that the server runs"),
+        ("no-such-host.invalid", "there is no such host", "check its name"),
+    ],
+)
+def test_a_target_that_is_not_there_is_told_in_words(home: Terminal, wrong: str, told: str, remedy: str) -> None:
+    """Whether something is moved or restored: which address, what is wrong with it, what to do, and where it stands."""
+    url = f"postgresql://u:hush@{wrong}/d"
+    words_of(home.json("db", "backup", "one.db"))
+    for words, named in ((("move", "--to"), "--to"), (("restore", "one.db", "--database-url"), "[database] url")):
+        ran = home.json("db", *words, url)
+        assert (ran.code, ran.error["message"]) == (3, f"cannot reach postgresql://u:***@{wrong}/d: {told}")
+        assert (remedy in ran.error["remedy"], ran.error["remedy"].endswith(f"stands in {named}")) == (True, True)
+
+
+def test_a_target_that_refuses_is_told_in_words(home: Terminal, postgres: Postgres) -> None:
+    """A wrong password, none, and a database that is not there; nothing of the driver's own words, and nothing is moved."""
+    right = postgres.url("postgres")
+    for url, told in (
+        (right.replace(f":{postgres.password}@", ":hush@"), "does not take this user with this password"),
+        (right.replace(f":{postgres.password}@", "@"), "asks for a password"),
+        (postgres.url("nowhere"), "has no database of this name"),
+    ):
+        ran = home.json("db", "move", "--to", url, PGPASSFILE="/dev/null")
+        assert (ran.code, told in ran.error["message"]) == (3, True), ran.err
+        assert [word for word in ("FATAL", "connection failed", "hush", postgres.password) if word in ran.err] == []
+    assert home.run("credits", "show").code == 0
+
+
+@pytest.mark.slow
+def test_a_database_that_is_served_is_not_moved(home: Terminal, postgres: Postgres) -> None:
+    """The remedy is to stop that server, not to start another one."""
+    with postgres.database(empty=True) as url, process(home, "serve", "--port", "0") as running:
+        until_ready(running)
+        ran = home.json("db", "move", "--to", url)
+    assert (ran.code, ran.error["message"]) == (3, "another process is serving this database")
+    assert ran.error["remedy"].startswith("stop the server first")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def rows(home: Terminal, *words: str) -> list[dict[str, Any]]:
 
 
 def test_members_come_by_invitation_and_go(home: Terminal) -> None:
-    """Invited with a share, accepted here, made an admin, removed; the link is shown once."""
+    """Invited with a share of a month, accepted here, made an admin, removed; the link is shown once."""
     made = home.json(
         "members", "invite", "ann@x.de", "--name", "Ann Lee", "--share", "12.5", "--workspace", "default"
     ).data
@@ -28,9 +28,54 @@ def test_members_come_by_invitation_and_go(home: Terminal) -> None:
     assert rows(home, "budgets", "list", "member")[0]["limit_usd"] == Decimal("12.5")
     assert rows(home, "members", "invitations")[0]["state"] == "accepted"
     assert home.json("members", "role", "ann@x.de", "admin").data["data"]["role"] == "org:admin"
-    assert home.json("members", "share", "Ann Lee", "none").data == {"data": None}
+    assert home.json("members", "share", "Ann Lee", "--limit", "none").data == {"data": None}
     assert "Ann Lee is removed" in home.run("members", "remove", "Ann Lee").out
     assert home.run("members", "remove", "Ann Lee").code == 4
+
+
+def test_shares_hold_for_any_window(home: Terminal) -> None:
+    """Promised or given; the list has all of them, the narrowest first; taking one away leaves the others."""
+    words = ("--name", "Ann", "--share", "20", "--share-window", "week")
+    made = home.json("members", "invite", "ann@x.de", *words).data
+    assert (made["data"]["share_usd"], made["data"]["share_interval"]) == (20, "weekly")
+    home.json("members", "accept", made["token"])
+    assert "Ann may spend $300.00 a month." in home.run("members", "share", "Ann", "--limit", "300").out
+    home.json("members", "share", "Ann", "--limit", "0.5", "--window", "day")
+    assert "$0.50 a day, $20.00 a week, $300.00 a month" in home.run("members", "list").out
+    told = home.run("members", "share", "Ann", "--limit", "none", "--window", "week").out
+    assert told == "Ann has no weekly share any more.\n"
+    ann = next(row for row in rows(home, "members", "list") if row["name"] == "Ann")
+    assert ann["shares"] == [
+        {"interval": "monthly", "limit_usd": 300, "mode": "hard"},
+        {"interval": "daily", "limit_usd": Decimal("0.5"), "mode": "hard"},
+    ]
+
+
+def test_a_second_invitation_replaces_the_first(home: Terminal) -> None:
+    """Its link opens nothing any more, the list says so, and the log says which one it replaced."""
+    first, second = (home.json("members", "invite", "ann@x.de", "--name", "Ann").data for _ in range(2))
+    assert [row["state"] for row in rows(home, "members", "invitations")] == ["pending", "revoked"]
+    assert home.run("members", "accept", first["token"]).code == 4
+    assert f"replaces {first['data']['id']}" in home.run("audit", "list", "--limit", "1").out
+    assert home.run("members", "accept", second["token"]).code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("members", "invitations"), "Nobody was invited yet."),
+        (("guardrails", "list"), "There are no guardrails."),
+        (("budgets", "list"), "There are no budgets."),
+        (("rates", "list"), "There are no rates."),
+        (("credentials", "list"), "There are no provider keys of your own."),
+        (("alerts", "channels", "list"), "There are no channels."),
+        (("audit", "list", "--action", "nothing"), "There is no such change."),
+        (("activity", "show"), "Nothing was used."),
+    ],
+)
+def test_an_empty_list_is_a_sentence(home: Terminal, words: tuple[str, ...], told: str) -> None:
+    """A head without rows looks like a mistake."""
+    assert home.run(*words).out.splitlines()[-1] == told
 
 
 def test_an_invitation_is_taken_back(home: Terminal) -> None:
@@ -81,7 +126,10 @@ def test_guardrails_are_given_and_taken(home: Terminal) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("guardrails", "create", "g", "--limit", "5"), "must come together"),
+        (("guardrails", "create", "g", "--limit", "5"), "--limit needs --reset"),
+        (("guardrails", "create", "g", "--limit", "none", "--reset", "daily"), "--reset needs --limit"),
+        (("guardrails", "update", "--default-of", "default", "--limit", "5"), "add --reset daily, weekly or monthly"),
+        (("members", "invite", "ann@x.de", "--name", "Ann", "--share-window", "week"), "--share-window needs --share"),
         (("guardrails", "create", "g", "--ignore-model", "claude-opus-4-99"), "there is no model"),
         (("guardrails", "update", "--limit", "5"), "--default-of"),
         (("guardrails", "update", "--default-of", "default"), "nothing to change"),
@@ -102,7 +150,11 @@ def test_a_workspaces_default_guardrail_is_made_by_a_change(home: Terminal) -> N
         "data"
     ]
     assert (made["is_default"], made["limit_usd"], made["reset_interval"]) == (True, 9, "weekly")
-    assert "all" in home.run("guardrails", "list").out
+    (line,) = home.run("guardrails", "list").out.splitlines()[1:]
+    assert (line.startswith("Default of Default  $9.00 weekly"), "all" in line) == (True, True)
+    assert "guardrail.update Default of Default limit $9.00" in " ".join(home.run("audit", "list").out.split())
+    changed = home.run("guardrails", "update", "--default-of", "default", "--name", "House rules", "--limit", "8")
+    assert changed.out.startswith("House rules (grd-default-")
 
 
 def test_budgets_are_set_listed_and_cleared(home: Terminal) -> None:
@@ -160,9 +212,11 @@ def test_people_and_places_are_shown_by_name(home: Terminal) -> None:
     made = home.run("keys", "create", "--name", "laptop", "--member", "Ann", "--workspace", "lab").out
     home.json("budgets", "set", "workspace", "lab", "--window", "day", "--limit", "5")
     home.json("rates", "set", "member", "Ann", "--rpm", "5")
-    (line,) = (line for line in home.run("keys", "list").out.splitlines() if line.startswith("laptop"))
+    listed = home.run("keys", "list").out.splitlines()
+    (place,) = (place for place, line in enumerate(listed) if line.startswith("laptop"))
     assert "ann@x.de" in made
-    assert ("ann@x.de" in line, "lab" in line.split()) == (True, True)
+    assert "of ann@x.de in lab" in listed[place + 1]
+    assert "member ann@x.de, name laptop, workspace lab" in home.run("audit", "list", "--action", "key.create").out
     assert "lab  " in home.run("budgets", "list").out
     assert "ann@x.de" in home.run("rates", "list").out
     assert home.run("keys", "create", "--name", "x", "--member", "Bob").code == 4

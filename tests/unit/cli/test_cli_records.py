@@ -65,7 +65,7 @@ def test_changes_are_listed(home: Terminal) -> None:
 def test_a_change_is_told_in_words(home: Terminal) -> None:
     """Amounts in USD, people by address; no line is longer than a terminal."""
     home.json("members", "add", "--name", "Ann", "--email", "ann@x.de")
-    home.json("members", "share", "Ann", "12.5")
+    home.json("members", "share", "Ann", "--limit", "12.5")
     told = home.run("audit", "list", "--limit", "1").out
 
     assert "budget.set  member:ann@x.de" in told

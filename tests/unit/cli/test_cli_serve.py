@@ -79,6 +79,26 @@ def until_ready(running: subprocess.Popen[str]) -> list[str]:
 
 
 @pytest.mark.slow
+def test_links_lead_to_where_it_is_served(terminal: Terminal) -> None:
+    """Commands know the port that only a flag said, also afterwards; what the configuration says comes first."""
+    with process(terminal, "serve", "--port", "0") as running:
+        url = until_ready(running)[-1].split()[-1]
+        invited = terminal.json("members", "invite", "ann@x.de", "--name", "Ann").data
+        accepted = terminal.json("members", "accept", invited["token"]).data
+        founded = terminal.json("organizations", "create", "Other").data
+        checked = terminal.run("doctor")
+    again = terminal.json("init").data
+    public = terminal.json("init", MODELGATES_SERVER_PUBLIC_URL="https://gates.example.com").data
+    named = terminal.json("init", MODELGATES_SERVER_PORT="9000").data
+
+    for link in (invited["url"], accepted["sign_in_url"], founded["sign_in_url"], again["sign_in_url"]):
+        assert link.startswith(f"{url}/")
+    assert "none answers" not in checked.out
+    assert public["sign_in_url"].startswith("https://gates.example.com/")
+    assert named["sign_in_url"].startswith("http://127.0.0.1:9000/")
+
+
+@pytest.mark.slow
 def test_a_second_server_on_the_same_data_exits_3(terminal: Terminal) -> None:
     """One process serves one database; the other says how to go on, and the commands work beside the first."""
     with process(terminal, "serve", "--port", "0") as running:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from tests.support.store import USD, Bank, open_branch
@@ -20,6 +21,15 @@ from modelgates_server.management.organizations import Founded, NewOrganization,
 from modelgates_server.management.workspaces import find_workspace
 from modelgates_server.storage import schema
 from modelgates_server.storage.engine import reading
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, and what its settlement writes."""
+
+    request: HoldRequest
+    bill: Bill
+    receipt: Any
 
 
 @dataclass
@@ -62,6 +72,15 @@ class Estate:
         self, secret: str, usd: int, *, byok_usd: int = 0, app: str | None = None
     ) -> Hold | Refusal | Stale:
         """Run a request through the ledger and settle it with its receipt."""
+        asked = await self.asked_for(secret, usd, byok_usd=byok_usd, app=app)
+        async with self.bank() as bank:
+            hold = await bank.ledger.hold(asked.request)
+            if isinstance(hold, Hold):
+                await bank.ledger.settle(hold, asked.bill, asked.receipt)
+            return hold
+
+    async def asked_for(self, secret: str, usd: int, *, byok_usd: int = 0, app: str | None = None) -> Asked:
+        """A request that costs so much, with what it is settled by."""
         caller = await self.caller(secret)
         self.asked += 1
         nusd, byok_nusd = usd * USD, byok_usd * USD
@@ -74,12 +93,8 @@ class Estate:
             origin.id, caller.organization_id, caller.policy_version, caller.meters_for(app), nusd, 0, 10,
             '{"provider": "p"}', self.now_s, nusd + byok_nusd,
         )  # fmt: skip
-        async with self.bank() as bank:
-            hold = await bank.ledger.hold(request)
-            if isinstance(hold, Hold):
-                receipt = Generation(origin, "completed", cost=Cost(nusd, nusd, byok_nusd=byok_nusd))
-                await bank.ledger.settle(hold, Bill(nusd, provider="p", byok_nusd=byok_nusd), rows(receipt))
-            return hold
+        receipt = Generation(origin, "completed", cost=Cost(nusd, nusd, byok_nusd=byok_nusd))
+        return Asked(request, Bill(nusd, provider="p", byok_nusd=byok_nusd), rows(receipt))
 
     async def refused(self, secret: str, usd: int, **more: object) -> tuple[str, str] | None:
         """Spend; give the scope and the label of what refused, None when nothing did."""

@@ -114,6 +114,22 @@ async def test_a_share_is_a_budget_over_all_keys_of_a_member(estate: Estate) -> 
     assert await estate.refused(one, 5) is None
 
 
+async def test_what_was_open_when_a_budget_was_set_is_counted_when_it_is_set_again(estate: Estate) -> None:
+    """Its hold was taken before there was such a meter (docs/budgets.md, what is no promise)."""
+    secret, _ = estate.key()
+    asked, counted = await estate.asked_for(secret, 3), []
+    async with estate.bank() as bank:
+        hold = await bank.ledger.hold(asked.request)
+        assert isinstance(hold, Hold)
+        row = put(estate, Scope.WORKSPACE, estate.workspace, Window.DAY, 5)
+        assert row is not None
+        await bank.ledger.settle(hold, asked.bill, asked.receipt)
+        for _ in range(2):
+            counted += spent_nusd(estate.engine, [row.meter], estate.now_s).values()
+            put(estate, Scope.WORKSPACE, estate.workspace, Window.DAY, 5)
+    assert counted == [0, 3 * USD]
+
+
 async def test_a_soft_budget_never_refuses_but_counts(estate: Estate) -> None:
     """Whatever is asked; made hard, it knows what was spent meanwhile."""
     secret, _ = estate.key()

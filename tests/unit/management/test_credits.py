@@ -1,7 +1,8 @@
-"""Prepaid credit: given, corrected, given back, moved; the meter's limit and the entries always agree."""
+"""Prepaid credit: given, adjusted, given back, moved; the meter's limit and the entries always agree."""
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,6 +14,7 @@ from modelgates_server import management
 from modelgates_server.errors import BadRequest, ModelGatesError, NotFound
 from modelgates_server.ledger.credit import Movement, Moves, credit_meter
 from modelgates_server.management import OrganizationSettings, TopUpRule
+from modelgates_server.management.audit import AuditFilter, list_audit
 from modelgates_server.storage import schema
 from modelgates_server.storage.engine import reading, transaction
 from modelgates_server.storage.maintenance import check
@@ -55,7 +57,7 @@ def test_a_grant_that_is_none_is_refused_and_leaves_nothing(estate: Estate, amou
 
 
 def test_every_kind_makes_one_entry_and_one_note(either: Estate) -> None:
-    """Grant, top-up, correction down and transfer: each is listed, noted, and part of the sum."""
+    """Grant, top-up, adjustment down and transfer: each is listed, noted in each log that it touches, and part of the sum."""
     engine, org, now_s = either.engine, either.org, either.now_s
     before = len(either.noted())
     for kind in (Moves.GRANT, Moves.TOPUP):
@@ -64,15 +66,16 @@ def test_every_kind_makes_one_entry_and_one_note(either: Estate) -> None:
     transfer(either, 15 * USD)
     listed = management.list_transactions(engine, org, 0, 4).rows
     assert [(row.kind, row.amount_nusd // USD) for row in listed] == [
-        ("transfer", -15), ("correction", -5), ("topup", 10), ("grant", 10),
+        ("transfer", -15), ("adjustment", -5), ("topup", 10), ("grant", 10),
     ]  # fmt: skip
-    assert either.noted()[before:] == ["credits.grant", "credits.topup", "credits.correction", "credits.transfer"]
+    named = ["grant", "topup", "adjustment", "transfer", "transfer"]
+    assert either.noted()[before:] == [f"credits.{kind}" for kind in named]
     assert balances(either) == [100, 65]
     assert check(either.house.database) == []
 
 
 def test_what_open_requests_hold_is_not_transferred(either: Estate) -> None:
-    """A transfer takes free credit only; a correction may take what is held, because that admits nothing new."""
+    """A transfer takes free credit only; an adjustment may take what is held, because that admits nothing new."""
     hold(either, 60 * USD)
     with pytest.raises(BadRequest, match="not that much left"):
         transfer(either, 40 * USD + 1)
@@ -80,6 +83,16 @@ def test_what_open_requests_hold_is_not_transferred(either: Estate) -> None:
     transfer(either, 40 * USD)
     management.adjust_credits(either.engine, either.org, -30 * USD, "taken back", "ann", either.now_s)
     assert balances(either) == [30, 90]
+
+
+def test_both_organisations_read_of_a_transfer(either: Estate) -> None:
+    """One row in the log of each, which names the other one; neither sees the other's row."""
+    transfer(either, 15 * USD)
+    ours, theirs = either.org, either.foreign.organization.id
+    for organization_id, other in ((ours, {"to": theirs}), (theirs, {"from": ours})):
+        (row,) = list_audit(either.engine, organization_id, AuditFilter("credits.transfer"), 0, 9).rows
+        assert json.loads(row.details) == {"amount_nusd": 15 * USD, "note": "n"} | other
+        assert (row.actor, row.target) == ("op", organization_id)
 
 
 @pytest.mark.parametrize("amount_nusd", [0, -1, 10**15 + 1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import sqlalchemy as sa
 from tests.support.store import USD
@@ -10,6 +12,7 @@ from tests.unit.management.estate import Estate
 from modelgates_server.accounts import sessions
 from modelgates_server.errors import BadRequest, NotFound
 from modelgates_server.limits import Scope, Window
+from modelgates_server.management.audit import AuditFilter, list_audit
 from modelgates_server.management.budgets import list_budgets
 from modelgates_server.management.invitations import (
     InvitationRow,
@@ -96,6 +99,30 @@ def test_an_invitation_is_taken_back(either: Estate) -> None:
     accept_invitation(either.engine, second, either.now_s)
 
 
+def test_a_new_invitation_names_what_it_replaces(either: Estate) -> None:
+    """In its own audit row, the only one of the change; one that was too old already stays so, and others stay open."""
+    _, old = ask(either)
+    _, other = ask(either, "bob@x.de")
+    either.house.clock.advance(7 * DAY_S)
+    _, one = ask(either)
+    noted = len(either.noted())
+    _, two = ask(either)
+    assert [state(either, row) for row in (old, other, one, two)] == ["expired", "expired", "revoked", "pending"]
+    assert either.noted()[noted:] == ["invitation.create"]
+    (row,) = list_audit(either.engine, either.org, AuditFilter("invitation.create"), 0, 1).rows
+    assert (row.target, json.loads(row.details)["replaces"]) == (two.id, [one.id])
+
+
+@pytest.mark.parametrize("window", [Window.DAY, Window.WEEK, Window.LIFE])
+def test_a_share_may_be_of_any_window(estate: Estate, window: Window) -> None:
+    """The one that was promised is the member's, and no other."""
+    token, row = ask(estate, share_nusd=5 * USD, share_window=window)
+    assert invitation_of(estate.engine, token, estate.now_s) == row
+    accept_invitation(estate.engine, token, estate.now_s)
+    (share,) = list_budgets(estate.engine, estate.org, Scope.MEMBER)
+    assert (row.share_window, share.window, share.limit_nusd) == (window, window, 5 * USD)
+
+
 def test_who_is_a_member_is_not_invited(estate: Estate) -> None:
     """Neither when asked, nor when the address became a member's in between: then the invitation stays open."""
     estate.member(email="ann@x.de")
@@ -110,7 +137,10 @@ def test_who_is_a_member_is_not_invited(estate: Estate) -> None:
 
 def test_an_invitation_that_makes_no_sense_is_refused(estate: Estate) -> None:
     """Address, role, share; and a workspace of somebody else is unknown."""
-    for wrong in ({"email": "ann"}, {"role": "owner"}, {"share_nusd": -1}):
+    for wrong in (
+        {"email": "ann"}, {"role": "owner"}, {"share_nusd": -1}, {"share_window": Window.DAY},
+        {"share_nusd": 1, "share_window": Window.MINUTE},
+    ):  # fmt: skip
         with pytest.raises(BadRequest):
             ask(estate, **wrong)
     with pytest.raises(NotFound, match="no such workspace"):

@@ -53,6 +53,29 @@ async def test_a_key_is_described_with_its_use(estate: Estate) -> None:
     assert (later["usage_nusd"], later["usage_monthly_nusd"], later["limit_remaining_nusd"]) == (2 * USD, 0, 5 * USD)
 
 
+def test_the_log_says_whose_a_new_key_is(estate: Estate) -> None:
+    """Member and workspace beside its name, class and limit."""
+    ann = estate.member()
+    _, row = estate.key(member_id=ann.id, limit_nusd=USD)
+    with reading(estate.engine) as connection:
+        newest = sa.select(schema.audit.c.details).order_by(schema.audit.c.id.desc())
+        details = json.loads(connection.execute(newest).scalars().first())
+    assert details == {
+        "name": "k", "class": "inference", "workspace_id": row.workspace_id, "member_id": ann.id, "limit_nusd": USD,
+        "limit_reset": None, "expires_at_s": None,
+    }  # fmt: skip
+
+
+def test_keys_of_one_second_are_listed_by_name(house: House) -> None:
+    """Their hashes are random, and people expect the same list on every machine."""
+    for name in ("c", "a", "b"):
+        make(house, name)
+    house.clock.advance(1)
+    make(house, "0")
+    listed = [row.name for row in management.list_keys(house.engine, house.made.organization_id)]
+    assert listed == ["a", "b", "c", "first key", "first management key", "0"]
+
+
 def test_the_description_names_no_secret_and_is_plain_data(house: House) -> None:
     """It can be written as JSON as it is, and the key is not in it."""
     secret, row = make(house, expires_at_s=int(house.clock.now_s()) + 60)

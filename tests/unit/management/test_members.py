@@ -54,6 +54,15 @@ def test_members_are_added_found_and_listed(either: Estate) -> None:
         find_member(either.engine, either.org, "Ann")
 
 
+def test_members_of_one_second_are_listed_in_their_order(either: Estate) -> None:
+    """Rows keep whole seconds, ids the moment."""
+    names = [f"member {number}" for number in range(12)]
+    for name in names:
+        either.house.clock.advance(0.01)
+        add_member(either.engine, either.org, NewMember(name), "test", either.now_s)
+    assert [row.name for row in list_members(either.engine, either.org).rows] == ["Admin", *names]
+
+
 @pytest.mark.parametrize(
     ("wanted", "told"),
     [
