@@ -14,6 +14,8 @@ from modelgates_server.dialects.values import Usage
 from modelgates_server.ledger import credit
 from modelgates_server.ledger.values import Bill, Hold, Refusal, Stale
 from modelgates_server.limits import Unit, Window
+from modelgates_server.management.credits import refund_credits
+from modelgates_server.storage.engine import database_of, open_engine
 
 CREDIT = credit.credit_meter(ORG)
 
@@ -197,3 +199,21 @@ async def test_a_late_settlement_corrects_the_estimate_once(store_url: str, tmp_
         assert bank.reader.one("SELECT cost_nusd, estimated FROM generations") == {"cost_nusd": 3 * USD, "estimated": 0}
         assert bank.reader.one("SELECT cost_nusd FROM activity_hours") == {"cost_nusd": 3 * USD}
         assert bank.count("entries") == 3
+
+
+async def test_a_refund_of_an_estimate_is_not_given_back_twice(store_url: str, tmp_path: Path) -> None:
+    """A lost request is refunded at what was supposed; its true cost comes late, and changes nothing any more."""
+    async with open_branch(store_url, tmp_path, credit_nusd=100 * USD) as bank:
+        hold = await bank.ledger.hold(bank.request(10 * USD))
+        assert isinstance(hold, Hold)
+    origin = Origin(hold.id, ORG, "w", None, "key-test", 0, "m", "m", streamed=True)
+    async with open_branch(store_url, tmp_path) as bank:
+        lost = Generation(origin, "lost", Usage(estimated=True), Cost(USD, USD, 0, 10 * USD, "t"), provider="sim")
+        await bank.ledger.sweep(bank.serving, lambda _row, _cost: rows(lost))
+        engine = open_engine(database_of(store_url))
+        refund_credits(engine, ORG, hold.id, None, "lost", "ann", 1_800_000_000)
+        engine.dispose()
+
+        await bank.ledger.settle(hold, Bill(charged_nusd=USD // 4, provider="sim"))
+
+        assert bank.meter(CREDIT)["limit"] - bank.meter(CREDIT)["posted"] == 100 * USD

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlencode
@@ -52,6 +53,16 @@ async def test_another_site_cannot_press_the_button(gateway: Gateway) -> None:
     assert (await press(gateway, "x" * 5000)).status == 403
     assert (await press(gateway, "made-up")).status == 404
     assert (await press(gateway, token)).status == 303
+
+
+@pytest.mark.parametrize("size", ["content-length: 33554432", "transfer-encoding: chunked"])
+async def test_a_stranger_cannot_make_us_keep_a_large_form(gateway: Gateway, size: str) -> None:
+    """The refusal comes before the body does: nobody has shown a token, so nothing of it is waited for."""
+    host, _, port = gateway.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(f"POST /join HTTP/1.1\r\nhost: {host}\r\n{size}\r\n\r\n".encode())
+    assert b" 403 " in await asyncio.wait_for(reader.readline(), 5)
+    writer.close()
 
 
 async def test_names_are_text_and_nothing_runs(gateway: Gateway) -> None:

@@ -85,6 +85,8 @@ def days(now_s: float, first: str | None, last: str | None) -> Which:
     since_s = until_s - COMPLETED_DAYS * DAY_S if first is None else midnight_s(first, "from")
     if since_s >= until_s:
         raise BadRequest("from: must not be after to")
+    if since_s < 0:
+        raise BadRequest("from, to: there are no days before 1970-01-01")
     if until_s - since_s > EXPORT_DAYS_MAX * DAY_S:
         raise BadRequest(f"from, to: at most {EXPORT_DAYS_MAX} days")
     return replace(usual, since_s=since_s, until_s=until_s)

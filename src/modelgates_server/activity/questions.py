@@ -21,6 +21,9 @@ DAYS_MAX: Final = 367
 DETAIL_DAYS_MAX: Final = 31
 """For minutes and hours, and for all that the roll-ups do not keep: each request of the range is read."""
 
+LAST_MS: Final = 253_370_764_800_000
+"""The year 9999: the month after its last one is no date any more."""
+
 METRICS_MAX: Final = 30
 DIMENSIONS_MAX: Final = 2
 FILTERS_MAX: Final = 20
@@ -199,6 +202,8 @@ def _check_range(question: Question) -> None:
     length_ms = question.until_ms - question.since_ms
     if question.since_ms < 0 or length_ms <= 0:
         raise BadRequest("time_range: the start must come before the end")
+    if question.until_ms > LAST_MS:
+        raise BadRequest("time_range: must end before the year 9999")
     if length_ms > DAYS_MAX * DAY_MS:
         raise BadRequest(f"time_range: at most {DAYS_MAX} days")
     fine = [question.granularity] if question.granularity in {"minute", "hour"} else []

@@ -52,7 +52,9 @@ def identify(house: House, headers: Iterable[tuple[bytes, bytes]]) -> Manager:
 
 
 def _row(house: House, key_hash: str) -> sa.RowMapping | None:
-    query = sa.select(schema.api_keys).where(schema.api_keys.c.hash == key_hash)
+    keys_, members = schema.api_keys, schema.members
+    owned = keys_.outerjoin(members, members.c.id == keys_.c.member_id)
+    query = sa.select(keys_, members.c.removed_at_s).select_from(owned).where(keys_.c.hash == key_hash)
     with reading(house.engine) as connection:
         row = connection.execute(query).mappings().one_or_none()
     return row if row is not None and hmac.compare_digest(row["hash"], key_hash) else None
@@ -61,7 +63,7 @@ def _row(house: House, key_hash: str) -> sa.RowMapping | None:
 def _refusal(row: sa.RowMapping | None, now_s: float) -> str | None:
     if row is None or row["deleted_at_s"] is not None:
         return directory.UNKNOWN
-    if row["disabled"]:
+    if row["disabled"] or row["removed_at_s"] is not None:
         return directory.DISABLED
     if row["expires_at_s"] is not None and row["expires_at_s"] <= now_s:
         return directory.EXPIRED

@@ -39,12 +39,12 @@ class JoinPage:
 
     async def accept(self, request: Form) -> str | None:
         """Make the member, and give the token of a new session; None when it was refused, and answered so."""
-        site = request.header(b"sec-fetch-site")
-        body = await request.body()
-        if site not in {None, "same-origin", "none"} or len(body) > FORM_BYTES_MAX:
+        site, length = request.header(b"sec-fetch-site"), request.header(b"content-length") or ""
+        short = length.isdecimal() and len(length) < 9 and int(length) <= FORM_BYTES_MAX
+        if site not in {None, "same-origin", "none"} or not short:  # nobody has shown a token yet: no more is read
             await request.respond(403, status.join_dead("This form was not sent by its own page."), HTML)
             return None
-        token = parse_qs(body.decode("latin-1")).get("token", [""])[0]
+        token = parse_qs((await request.body()).decode("latin-1")).get("token", [""])[0]
         try:
             return await asyncio.to_thread(self._join, token)
         except (NotFound, BadRequest) as dead:

@@ -33,7 +33,8 @@ SORT_ORDER_MAX: Final = 1_000_000
 CREDENTIALS_MAX: Final = 200
 """Of one organisation: every live one may become an endpoint of each request."""
 
-KEY_FORM: Final = re.compile(r"[!-~]{8,4096}")
+KEY_CHARACTERS_MAX: Final = 4096
+KEY_FORM: Final = re.compile(rf"[!-~]{{8,{KEY_CHARACTERS_MAX}}}")
 HASH_FORM: Final = re.compile(r"[0-9a-f]{64}")
 SHOWN_KEY_MIN: Final = 24
 """Of a shorter key, six and four letters would be too much to show."""
@@ -267,7 +268,8 @@ def _values(connection: sa.Connection, organization_id: str, said: Mapping[str, 
     values: dict[str, Any] = {name: int(said[name]) for name in _FLAGS if name in said}
     if "name" in said:
         values["name"] = visible(said["name"] or "", NAME_CHARACTERS_MAX)
-        if "key" in said and said["key"].strip() and said["key"].strip() in values["name"]:
+        whole = visible(said["name"] or "", KEY_CHARACTERS_MAX)  # a name that was cut still shows most of a long key
+        if "key" in said and said["key"].strip() and said["key"].strip() in whole:
             raise BadRequest("the name holds the key; a key is not written anywhere, so it cannot be in a name")
     if "sort_order" in said:
         if not 0 <= said["sort_order"] <= SORT_ORDER_MAX:

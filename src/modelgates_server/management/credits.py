@@ -94,6 +94,7 @@ def refund_credits(  # noqa: PLR0913 - what, how much, why and who
     Raises NotFound for a generation of nobody or of somebody else, BadRequest for more than is left of its charge.
     """
     with change(engine, now_s) as changing:
+        _close_estimate(changing, organization_id, generation_id)
         left_nusd = _charged(changing.connection, organization_id, generation_id)
         left_nusd -= _refunded(changing.connection, organization_id, generation_id)
         wanted_nusd = left_nusd if amount_nusd is None else amount_nusd
@@ -104,6 +105,20 @@ def refund_credits(  # noqa: PLR0913 - what, how much, why and who
             )  # fmt: skip
         movement = Movement(Moves.REFUND, wanted_nusd, note, actor, generation_id)
         return _moved(changing, organization_id, movement)
+
+
+def _close_estimate(changing: Change, organization_id: str, generation_id: str) -> None:
+    """What a sweeper supposed for a dead owner is taken as it is from now on.
+
+    A late settlement would otherwise give back a second time what is refunded here. It locks as the ledger does: meter, then receipt.
+    """
+    receipts = schema.generations.c
+    changing.lock_meters(schema.meters.c.id == credit.credit_meter(organization_id).row_id(changing.now_s))
+    changing.connection.execute(
+        sa.update(schema.generations)
+        .where(receipts.id == generation_id, receipts.organization_id == organization_id, receipts.outcome == "lost")
+        .values(estimated=0)
+    )
 
 
 def transfer_credits(  # noqa: PLR0913 - from whom, to whom, how much, why and who

@@ -263,8 +263,8 @@ def model_slugs(catalogue: Catalogue, names: Sequence[str] | None, field_name: s
     found = []
     for name in names:
         resolved = catalogue.names.find(name)
-        maker, slash, _ = name.partition("/")
-        if resolved is None and (not slash or maker in makers):
+        maker, slash, _ = name.lower().partition("/")
+        if resolved is None and (not slash or maker.strip().lstrip("~") in makers):
             raise BadRequest(f"{field_name}: there is no model {name[:100]!r}", remedy="GET /api/v1/models lists them")
         found.append(name if resolved is None else resolved.model.slug)
     return tuple(found)

@@ -15,10 +15,19 @@ from tests.unit.activity.crowd import MODELS, NOW_S, ORG, OTHER, Did, settle, so
 
 from modelgates_server.activity.analytics import ask, run
 from modelgates_server.activity.measures import DIMENSIONS, LISTS, MEASURES, METRICS, OPERATORS, Kind
-from modelgates_server.activity.questions import DAY_MS, HOUR_MS, Filter, Order, Question, usual_range_ms
+from modelgates_server.activity.questions import (
+    DAY_MS,
+    HOUR_MS,
+    Filter,
+    Order,
+    Question,
+    check,
+    months,
+    usual_range_ms,
+)
 from modelgates_server.activity.statements import Piece, pieces
 from modelgates_server.clock import ManualClock
-from modelgates_server.errors import TookTooLong
+from modelgates_server.errors import BadRequest, TookTooLong
 from modelgates_server.storage import schema
 from modelgates_server.storage.engine import reading, transaction
 
@@ -295,3 +304,14 @@ def test_a_long_question_is_stopped_on_postgres(postgres_engine: sa.Engine) -> N
         ask(postgres_engine, ORG, asked, ManualClock(NOW_S), 0.001)
 
     assert len(answer(postgres_engine, asked)) > 1_000
+
+
+@pytest.mark.parametrize("granularity", ["month", "week", "day", "hour", "minute"])
+def test_the_last_year_of_the_calendar_is_no_time_to_ask_about(granularity: str) -> None:
+    """The month after it is no date; the year before it has its months."""
+    end_ms = 253_370_764_800_000
+    asked = question(granularity=granularity, since_ms=end_ms - 20 * DAY_MS, until_ms=end_ms)
+    check(asked)
+    assert months(asked.since_ms // 1000, asked.until_ms // 1000) == [end_ms // 1000 - 31 * 86_400]
+    with pytest.raises(BadRequest, match="9999"):
+        check(replace(asked, until_ms=end_ms + 1))

@@ -148,6 +148,6 @@ def test_days_of_an_export_can_be_named() -> None:
     day_s = 1_799_971_200 - DAY_S
     assert days(NOW_S, "2027-01-14", "2027-01-14") == Which(day_s, day_s + DAY_S)
     assert days(NOW_S, None, None) == completed(NOW_S)
-    for first, last in (("2027-01-15", "2027-01-14"), ("2025-01-01", "2027-01-14"), ("x", None)):
+    for first, last in (("2027-01-15", "2027-01-14"), ("2025-01-01", "2027-01-14"), ("x", None), (None, "0001-01-01")):
         with pytest.raises(BadRequest):
             days(NOW_S, first, last)

@@ -12,6 +12,7 @@ from tests.unit.api.front import Front
 
 from modelgates_server.accounts.values import KeyClass
 from modelgates_server.management import NewKey, create_key, delete_key, idempotency, set_key_disabled
+from modelgates_server.management.members import NewMember, add_member, remove_member
 from modelgates_server.storage import schema
 from modelgates_server.storage.engine import reading, transaction
 from modelgates_server.upkeep import prune
@@ -69,6 +70,18 @@ async def test_a_key_dies_at_once(front: Front) -> None:
     told = [await front.ask("GET", "/credits", key=key) for key in (off, old, gone)]
     assert [one.status for one in told] == [401] * 3
     assert ["disabled" in told[0].error["message"], "expired" in told[1].error["message"]] == [True, True]
+
+
+async def test_a_key_of_somebody_who_left_stays_dead(front: Front) -> None:
+    """A removed member's key manages nothing, even when somebody switches it on again."""
+    engine, now_s = front.house.engine, front.house.clock.now_s()
+    member = add_member(engine, front.organization_id, NewMember("Bob"), "test", now_s)
+    key, key_hash = manager_key(front, member_id=member.id)
+    assert (await front.ask("GET", "/credits", key=key)).status == 200
+    remove_member(engine, front.organization_id, member.id, "test", now_s)
+    assert (await front.ask("PATCH", f"/keys/{key_hash}", {"disabled": False})).status == 200
+    told = await front.ask("GET", "/credits", key=key)
+    assert (told.status, "disabled" in told.error["message"]) == (401, True)
 
 
 async def test_both_headers_are_read(front: Front) -> None:

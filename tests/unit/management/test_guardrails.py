@@ -6,6 +6,7 @@ import pytest
 from tests.support.store import USD
 from tests.unit.management.estate import Estate
 
+from modelgates_server.catalogue.load import bundled, load_catalogue
 from modelgates_server.errors import BadRequest, NotFound
 from modelgates_server.ledger.values import Hold
 from modelgates_server.limits import Scope, Window
@@ -26,6 +27,7 @@ from modelgates_server.management.guardrails import (
     delete_guardrail,
     find_guardrail,
     list_guardrails,
+    model_slugs,
     update_guardrail,
 )
 from modelgates_server.management.keys import delete_key, list_keys, update_key_limit
@@ -344,6 +346,18 @@ def test_a_foreign_guardrail_is_unknown(estate: Estate) -> None:
     with pytest.raises(NotFound):
         create_guardrail(estate.engine, estate.org, estate.foreign.workspace.id, Rules("mine"), "ann", now_s)
     assert list_guardrails(estate.engine, foreign).rows == [theirs]
+
+
+@pytest.mark.parametrize(
+    "name", ["anthropic/claude-9", "Anthropic/claude-9", "anthropic /claude-9", "~ANTHROPIC/x", "x"]
+)
+def test_a_misspelt_model_is_refused_in_any_case(name: str) -> None:
+    """On an ignore-list it would let the model pass; models of makers that nobody serves here stay as they were written."""
+    catalogue = load_catalogue(bundled(), None)
+    with pytest.raises(BadRequest, match="ignored_models"):
+        model_slugs(catalogue, [name], "ignored_models")
+    good = ["ANTHROPIC/Claude-Opus-4-8", "acme/model-1"]
+    assert model_slugs(catalogue, good, "ignored_models") == ("anthropic/claude-opus-4.8", "acme/model-1")
 
 
 def test_a_guardrail_meters_by_scope_and_reset(estate: Estate) -> None:
