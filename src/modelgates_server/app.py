@@ -122,7 +122,7 @@ async def _serve(config: Config, listener: socket.socket, ready: Callable[[], No
 
         if alive is not None:
             loop.add_reader(alive, _orphaned, loop, alive)
-        server = Listener(server_config(config, application.asgi), started, stopping)
+        server = Listener(server_config(config, application.asgi), started, stopping, worker=alive is not None)
         await server.serve(sockets=[listener])
     return 0
 

@@ -65,14 +65,23 @@ def server_config(config: Config, asgi: Server) -> uvicorn.Config:
 
 
 class Listener(uvicorn.Server):
-    """Tells when it listens and when it has been asked to stop."""
+    """Tells when it listens and when it has been asked to stop.
+
+    A second Ctrl-C cuts what still runs, but not in a `worker`: the terminal and the parent both ask it, in any order.
+    """
 
     def __init__(
-        self, config: uvicorn.Config, started: Callable[[], Awaitable[None]], stopping: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        started: Callable[[], Awaitable[None]],
+        stopping: Callable[[], None],
+        *,
+        worker: bool,
     ) -> None:
         super().__init__(config)
         self._started = started
         self._stopping = stopping
+        self._worker = worker
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -83,5 +92,5 @@ class Listener(uvicorn.Server):
             self._stopping()
         super().handle_exit(sig, frame)
         self._captured_signals.clear()  # a graceful stop is a success: do not raise the signal again at the end
-        if sig == signal.SIGTERM:
+        if sig == signal.SIGTERM or self._worker:
             self.force_exit = False
