@@ -18,9 +18,7 @@ from modelgates_server.storage.hot import Row
 from modelgates_server.storage.rows import Rows
 from modelgates_server.storage.writer import NOTED, Simple
 
-END_SERVING = (
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}' AND application_name = 'modelgates serve'"
-)
+END_SERVING = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}' AND application_name = 'modelgates serve'"
 
 
 def entry(**changed: object) -> Row:
