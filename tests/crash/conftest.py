@@ -20,8 +20,8 @@ figures. "Ready" is the time from the start of a process until it has recovered 
 
 
 @pytest.fixture(scope="session")
-def figures() -> Iterator[Figures]:
-    with collected("Crashes", _WORDS) as found:
+def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
+    with collected("Crashes", _WORDS, request.session) as found:
         yield found
 
 

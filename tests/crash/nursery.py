@@ -100,6 +100,7 @@ class Graveyard:
     folder: Path
     dice: random.Random
     together: int = 1
+    journals: bool = False
     living: list[Life] = field(default_factory=list)
     number: int = 0
 
@@ -109,7 +110,7 @@ class Graveyard:
         self._engine = open_engine(database_of(self.url))
         with transaction(self._engine) as connection:
             connection.execute(sa.insert(schema.policy).values(id=1, version=1))
-        self.witness = Witness(self.url, shared=self.together > 1)
+        self.witness = Witness(self.url, shared=self.together > 1, journals=self.journals)
 
     def begin(self, seats: int = life.SEATS, **more: object) -> Life:
         acks, data = self.folder / f"acks-{self.number}", str(self.folder / "data")

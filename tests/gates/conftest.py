@@ -19,8 +19,8 @@ that finds anything wrong fails, and writes no figures. docs/testing.md says wha
 
 
 @pytest.fixture(scope="session")
-def figures() -> Iterator[Figures]:
-    with collected("Gates", _WORDS) as found:
+def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
+    with collected("Gates", _WORDS, request.session) as found:
         yield found
 
 

@@ -35,7 +35,7 @@ KILLED_EVERY = 5
 def ground(tmp_path: Path) -> Iterator[Graveyard]:
     with open_nursery(tmp_path, **preloaded(build(tmp_path))) as nursery:
         url = f"sqlite:///{tmp_path / 'data' / 'ledger.db'}"
-        yield Graveyard(nursery, url, tmp_path, random.Random(20_260_104))
+        yield Graveyard(nursery, url, tmp_path, random.Random(20_260_104), journals=True)
 
 
 def live(ground: Graveyard, first: int, last: int, error: int, *, killed: bool = False) -> Counter[str]:

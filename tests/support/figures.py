@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.support.postgres import NoPostgres, find_binaries
 
 FILE = os.environ.get("MODELGATES_TEST_FIGURES")
@@ -40,11 +42,11 @@ class Figures:
 
 
 @contextmanager
-def collected(title: str, words: str) -> Iterator[Figures]:
-    """The figures of a session; written at its end, if anybody asked and anything was measured."""
+def collected(title: str, words: str, session: pytest.Session) -> Iterator[Figures]:
+    """The figures of a session; written at its end, if anybody asked, anything was measured and nothing failed."""
     figures = Figures()
     yield figures
-    if FILE and figures.rows:
+    if FILE and figures.rows and not session.testsfailed:
         Path(FILE).write_text(figures.markdown(title, words))
 
 

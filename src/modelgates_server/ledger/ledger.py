@@ -70,7 +70,7 @@ class Ledger:
         """
         if self.fenced:
             raise StoreUnavailable
-        taking = self._writer.submit(TakeHold(request, self._epoch, self._give_back))
+        taking = self._writer.submit(TakeHold(request, lambda: self._epoch, self._give_back))
         try:
             result = await taking
         except asyncio.CancelledError:

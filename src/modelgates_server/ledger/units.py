@@ -72,11 +72,15 @@ GRANTS = "operator:grants"
 
 
 class TakeHold(Plain):
-    """Reserve on every meter, or on none. Gives a Hold, a Refusal, Stale or Fenced."""
+    """Reserve on every meter, or on none. Gives a Hold, a Refusal, Stale or Fenced.
 
-    def __init__(self, request: HoldRequest, epoch: int, release: Callable[[Hold], None]) -> None:
+    `life` gives this process's epoch, asked anew by each batch: one that is tried again on a fresh connection stands in a new life.
+    """
+
+    def __init__(self, request: HoldRequest, life: Callable[[], int], release: Callable[[Hold], None]) -> None:
         self._request = request
-        self._epoch = epoch
+        self._life = life
+        self._epoch = 0
         self._release = release
         self._ids = [ref.row_id(request.now_s) for ref in request.meters]
         spend_nusd = request.amount_nusd if request.spend_nusd is None else request.spend_nusd
@@ -89,6 +93,7 @@ class TakeHold(Plain):
         }  # by `limits.Unit`
 
     def needs(self) -> Mapping[str, Iterable[Any]]:
+        self._epoch = self._life()
         return {"policy": (1,), "processes": (self._epoch,), "meters": self._ids}
 
     def seed(self, table: str, key: Any) -> Row | None:

@@ -37,8 +37,14 @@ _HOT: Final = (
     f" -c idle_in_transaction_session_timeout={IDLE_MS} -c synchronous_commit=on -c jit=off"
 )
 
-AWAY: Final = (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError, OSError)
-"""What a database that cannot be reached, or does not answer in time, raises."""
+AWAY: Final = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    TimeoutError,
+    OSError,
+)
+"""What a database that cannot be reached, does not answer in time, or takes no changes (a standby, a full disk), raises."""
 
 AGAIN: Final = (
     psycopg.errors.DeadlockDetected,

@@ -56,6 +56,7 @@ class PostgresWriter(Distributed):
         self._wake = asyncio.Event()
         self._begun = False
         self._closed = False
+        self._started_fresh = False
         self._task = spawn(self._work(), "store writer")
 
     async def close(self) -> None:
@@ -75,6 +76,16 @@ class PostgresWriter(Distributed):
     # The task: batch after batch while the store answers; while it is away, attempts to come back.
 
     async def _work(self) -> None:
+        while not self._closed:
+            try:
+                await self._turns()
+            except Exception:  # without this task every request would wait for ever
+                log.exception("writer_failed")
+                self._hang_up()
+                self.away = True
+                await asyncio.sleep(RETRY_S)
+
+    async def _turns(self) -> None:
         while not self._closed:
             if self._connection is None and (self.away or self._queue) and not await self._come_back():
                 await asyncio.sleep(RETRY_S)
@@ -106,19 +117,21 @@ class PostgresWriter(Distributed):
             except AWAY as error:
                 self._lost(items, error)
                 return
-            except psycopg.Error:  # a row that the database refuses
+            except Exception:  # noqa: BLE001 - a row that the database refuses, or one that cannot be sent
                 await self._alone(items)
                 return
             else:
+                self._started_fresh = False
                 self._committed(items)
                 return
         self._failed(items, TimeoutError("the batch gave way to others again and again"))
 
     def _lost(self, items: Sequence[Item], error: BaseException) -> None:
-        """The connection broke. What was not sent yet may be tried on a fresh one; the fate of a commit is unknown."""
+        """The connection broke. What was not sent yet may be tried on a fresh one, once; the fate of a commit is unknown."""
         unsure = bool(self._sent)
         self._hang_up()
-        fresh_start = not unsure and not isinstance(error, TimeoutError) and not self.away
+        fresh_start = not (unsure or self._started_fresh or self.away or isinstance(error, TimeoutError))
+        self._started_fresh = fresh_start
         self.away = True
         if fresh_start:
             self._queue.extendleft(reversed(items))
@@ -134,7 +147,7 @@ class PostgresWriter(Distributed):
             if self._begun and self.returning is not None:
                 self._known.clear()
                 await self.returning(self._run)
-        except (psycopg.Error, StoreUnavailable, *AWAY) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
             self._hang_up()
             if not self.away or self._queue:
                 log.warning("store_away", extra={"reason": str(error) or type(error).__name__})
@@ -187,7 +200,12 @@ class PostgresWriter(Distributed):
             except AWAY as error:
                 self._lost(items[at:], error)
                 return
-            except psycopg.Error as error:
+            except _NotSeeded:
+                self._known.clear()
+                await self._roll_back()
+                self._queue.extendleft(reversed(items[at:]))
+                return
+            except Exception as error:
                 log.exception("unit_refused")
                 item.error = StoreUnavailable(f"the database refused a change: {error}")
                 item.resolve()
