@@ -94,8 +94,15 @@ class Directory:
         raise Unauthenticated(most_telling(reasons))
 
     async def refresh(self) -> None:
-        """Drop what is remembered if the policy changed. Raises StoreUnavailable, and then keeps what it has."""
-        self._adopt(await self._current_version())
+        """Drop what is remembered if the policy changed. Raises StoreUnavailable, and then keeps what it has.
+
+        A version below one that was known before it was asked means that the store lost its newest commits: that is followed too.
+        """
+        known = self._version
+        version = await self._current_version()
+        if known is not None and version < known:
+            self._version = None
+        self._adopt(version)
 
     async def reload(self, caller: Caller) -> Caller:
         """Read a caller again, after a hold said that the policy changed. Raises Unauthenticated when the key died."""

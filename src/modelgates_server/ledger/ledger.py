@@ -48,7 +48,7 @@ class Ledger:
         self._epoch = epoch
         self._name = name
         self._distributed = distributed
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: dict[asyncio.Future[None], None] = {}
         self._wake_planned = False
         self._open: dict[str, tuple[Hold, HoldRequest]] = {}
         self.fenced = False
@@ -102,13 +102,16 @@ class Ledger:
     async def released(self, limit_s: float) -> bool:
         """Wait until some hold may have been settled; False when `limit_s` passed first."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
+        self._waiting[waiter] = None
         patience_s = min(limit_s, ELSEWHERE_S) if self._distributed else limit_s
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(patience_s):
                 await waiter
                 return True
-        return patience_s < limit_s
+        except TimeoutError:
+            return patience_s < limit_s
+        finally:
+            self._waiting.pop(waiter, None)  # who settles nothing wakes nobody, and would keep them all
 
     def checkpoint(self, progress: Iterable[tuple[str, int]]) -> None:
         """Note how far running streams have come, as nano-USD, in one statement: what is billed if this process dies now."""
@@ -212,7 +215,7 @@ class Ledger:
 
     def _wake(self) -> None:
         self._wake_planned = False
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, {}
         for waiter in waiting:
             if not waiter.done():
                 waiter.set_result(None)
