@@ -179,7 +179,12 @@ async def build(config: Config, clock: Clock) -> AsyncIterator[Application]:
 async def _recover(ledger: Ledger, store: Store, folder: Path) -> None:
     """Book what dead processes left: their journals to the nano-dollar, then their open holds as estimates."""
     for records, booked in left_behind(folder):
-        if count := await ledger.replay(records):
+        try:
+            count = await ledger.replay(records)
+        except Exception as error:  # noqa: BLE001 - it is kept, and must not stop this process nor the sweep
+            log.error("journal_not_booked", extra={"reason": repr(error), "records": len(records)})  # noqa: TRY400
+            continue
+        if count:
             log.warning("journal_booked", extra={"count": count, "records": len(records)})
         booked()
     if swept := await ledger.sweep(store.reader, generation.lost):

@@ -112,7 +112,7 @@ def test_both_headers_at_once_are_accepted(house: House, tap: Tap, claude: Claud
 @pytest.mark.parametrize(
     ("key", "said"),
     [
-        ("spent", r"402 The key's limit is used up: .* USD left"),
+        ("spent", r"402 The key's limit does not cover this request: .* USD left"),
         ("dead", r"401 .*key"),
         ("management", r"403 .*management"),
     ],

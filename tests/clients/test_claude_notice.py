@@ -69,4 +69,4 @@ def test_a_refusal_is_still_printed_as_we_wrote_it(house: House, claude: ClaudeC
     )
 
     assert ran.code == 1
-    assert "The key's limit is used up" in ran.out
+    assert "The key's limit does not cover this request" in ran.out

@@ -105,3 +105,12 @@ async def test_a_store_that_begins_to_refuse_writes_in_mid_life_is_away(
         await until(lambda: bank.ledger.open_holds == 0, "the settlement did not reach the store")
 
         assert (bank.meter(CREDIT)["posted"], bank.meter(CREDIT)["held"]) == (USD, 0)
+
+
+async def test_who_waits_in_vain_is_forgotten(store_url: str, tmp_path: Path) -> None:
+    """A process that settles nothing wakes nobody: those whose patience ended must not pile up in it."""
+    async with open_branch(store_url, tmp_path, credit_nusd=10 * USD) as bank:
+        for _ in range(3):
+            assert not await bank.ledger.released(0.01)
+
+        assert len(bank.ledger._waiting) == 0

@@ -44,3 +44,19 @@ async def abandoned(gateway: Gateway, generation_id: str) -> dict[str, object]:
         "also": [["insert generations", receipt | {"id": "gen-dead"}], ["accumulate activity_hours", hour]],
         "now_s": receipt["created_at_ms"] // 1000,
     }  # fmt: skip
+
+
+async def test_a_journal_that_cannot_be_booked_is_kept_and_stops_nobody(postgres_url: str, tmp_path: Path) -> None:
+    """One line that this version cannot read: the gateway goes on, and books the other journals."""
+    folder = tmp_path / "gateway"
+    async with open_gateway(folder, database_url=postgres_url) as gateway:
+        told = await gateway.send(ask(max_tokens=5))
+        good = await abandoned(gateway, told.id)
+        places = [gateway.config.data_dir / PATTERN.replace("*", name) for name in ("dead", "later")]
+        for place, also in zip(places, ([["a statement of another version", {}]], good["also"]), strict=True):
+            place.write_text(json.dumps(good | {"also": also}) + "\n")
+
+        await until(lambda: not places[1].exists(), "the second journal is not booked", 20)
+
+        assert places[0].exists()
+        assert len(gateway.rows("SELECT id FROM generations WHERE id = 'gen-dead'")) == 1

@@ -241,7 +241,7 @@ class _Purse:
             floor_nusd=floor_nusd if own_nusd is None else 0,
             tokens=estimate,
             context=context(self._origin, endpoint.provider, self._funds.price_version, own_nusd),
-            now_s=self._funds.clock.now_s(),
+            now_s=self._now_s,  # the moment of the receipt, so that both fall into one window
             spend_nusd=self.spend(size) if self._own else None,
         )
 

@@ -56,7 +56,7 @@ NOTED = Noted()
 
 
 class Item:
-    """A unit in the queue, and who waits for it."""
+    """A unit in the queue, and who waits for it. `noted` is the journal's write of it, done or not, unless that failed."""
 
     __slots__ = ("error", "failing_since_s", "future", "noted", "result", "unit")
 
@@ -66,7 +66,7 @@ class Item:
         self.result: Any = None
         self.error: Exception | None = None
         self.failing_since_s: float | None = None
-        self.noted = False
+        self.noted: asyncio.Future[None] | None = None
 
     def resolve(self) -> None:
         """Tell whoever waits, or the unit itself when nobody does any more."""
@@ -163,9 +163,14 @@ class Writer:
                 item.unit = more
                 self._queue.append(item)
                 continue
-            if item.noted and self.journal is not None:
-                self.journal.settled(1)
+            if item.noted is not None:
+                item.noted.add_done_callback(self._settled)
             item.resolve()
+
+    def _settled(self, written: asyncio.Future[None]) -> None:
+        """A unit that the journal took is in the store; one that it did not take it has not counted."""
+        if self.journal is not None and not written.cancelled() and written.exception() is None:
+            self.journal.settled(1)
 
     def _failed(self, items: Sequence[Item], failure: BaseException, *, unsure: bool = False) -> None:
         """The database did not take the batch: refuse what can be refused, keep what must not be lost at the queue's head."""
@@ -205,9 +210,9 @@ class Writer:
         ]
         if not told:
             return
-        for item, _ in told:
-            item.noted = True
         written = self.journal.write([record for _, record in told])
+        for item, _ in told:
+            item.noted = written
         written.add_done_callback(lambda done: _let_go([item for item, _ in told], done))
 
     def _tire(self, item: Item) -> None:
@@ -244,7 +249,7 @@ def _let_go(items: Sequence[Item], written: asyncio.Future[None]) -> None:
         reason = "cancelled" if written.cancelled() else str(error)
         log.error("journal_failed", extra={"reason": reason, "units": len(items)})
         for item in items:
-            item.noted = False  # they wait for the store, as if there were no journal
+            item.noted = None  # they wait for the store, as if there were no journal
         return
     for item in items:
         if not item.future.done():

@@ -102,6 +102,23 @@ async def test_reload_refuses_a_dead_key_at_once(house: House) -> None:
         await directory.reload(caller)
 
 
+async def test_a_store_that_forgot_the_newest_policy_is_followed(house: House) -> None:
+    """After a failover that lost a change, callers are read again under the version that is there: a hold would refuse all others."""
+    directory = house.directory()
+
+    def set_version(version: int) -> None:
+        with transaction(house.engine) as connection:
+            connection.execute(sa.update(schema.policy).values(version=version))
+
+    set_version(10)
+    caller = await directory.identify([house.made.api_key or ""])
+    set_version(9)
+    reloaded = await directory.reload(caller)
+
+    assert (caller.policy_version, reloaded.policy_version) == (10, 9)
+    assert (await directory.identify([house.made.api_key or ""])).policy_version == 9
+
+
 async def test_a_deleted_key_reads_like_an_unknown_one(house: House) -> None:
     """Nobody learns that a key once existed."""
     secret, key_hash = make(house)

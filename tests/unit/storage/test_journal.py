@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from modelgates_server.errors import StoreUnavailable
+from modelgates_server.storage.hot import Row
 from modelgates_server.storage.journal import SIZE_BYTES, JournalFile, left_behind
+from modelgates_server.storage.rows import Rows
+from modelgates_server.storage.writer import NOTED, Simple, Writer
 
 
 def found(folder: Path) -> list[list[dict[str, object]]]:
@@ -121,3 +124,52 @@ async def test_closing_waits_for_what_is_being_written(tmp_path: Path) -> None:
     await asyncio.wait([writing])
 
     assert found(tmp_path) == [[{"n": 1}]]
+
+
+class Kept(Simple):
+    """A unit that must not be lost, with something to say to the journal."""
+
+    def __init__(self, record: Row) -> None:
+        super().__init__(nothing, keep=True)
+        self.said = record
+
+    def record(self) -> Row:
+        return self.said
+
+
+def nothing(_rows: Rows) -> None:
+    """Change nothing."""
+
+
+class Away(Writer):
+    """A writer whose store is away until `come` says which units it took."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(())
+        self.away = True
+        self.journal = JournalFile(folder, "one")
+
+    def come(self) -> None:
+        self._committed(self._take())
+
+    def _start(self) -> None:
+        """Nobody works on the queue but the test."""
+
+
+async def test_a_write_that_failed_is_counted_out_once(tmp_path: Path) -> None:
+    """The store took a unit before the journal said that it could not: what others were promised stays in the file."""
+    writer = Away(tmp_path)
+    writer.submit(Kept({"text": "x" * SIZE_BYTES}))
+    writer.come()
+    await asyncio.sleep(0.1)
+    promised = writer.submit(Kept({"n": 1}))
+    assert await promised is NOTED
+    (waiting,) = writer._take()  # the store takes a later one first
+    assert await writer.submit(Kept({"n": 2})) is NOTED
+    writer.come()
+    await asyncio.sleep(0.1)
+    assert isinstance(writer.journal, JournalFile)
+    writer.journal.close()
+
+    assert waiting.future is promised
+    assert found(tmp_path) == [[{"n": 1}, {"n": 2}]]
