@@ -33,11 +33,17 @@ class Tasks:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-async def every(pause_s: float, work: Callable[[], Awaitable[object] | object], name: str) -> None:
-    """Run `work` for ever; one failure does not stop the next run. That the store is away is told once, and is no mistake."""
+async def every(
+    pause_s: float, work: Callable[[], Awaitable[object] | object], name: str, *, at_once: bool = False
+) -> None:
+    """Run `work` for ever, the first time after a pause or `at_once`; one failure does not stop the next run.
+
+    That the store is away is told once, and is no mistake.
+    """
     waiting = False
-    while True:
+    if not at_once:
         await asyncio.sleep(pause_s)
+    while True:
         try:
             result = work()
             if inspect.isawaitable(result):
@@ -49,3 +55,4 @@ async def every(pause_s: float, work: Callable[[], Awaitable[object] | object], 
             waiting = True
         except Exception:
             log.exception("upkeep_failed", extra={"work": name})
+        await asyncio.sleep(pause_s)

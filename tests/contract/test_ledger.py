@@ -182,7 +182,7 @@ async def test_waiting_for_a_release_ends_when_one_comes(store_url: str, tmp_pat
 
 
 async def test_a_late_settlement_corrects_the_estimate_once(store_url: str, tmp_path: Path) -> None:
-    """After a sweep, the true cost becomes one adjustment of meters, entries, receipt and roll-up; a second one changes nothing."""
+    """After a sweep, the true cost becomes one adjustment of meters, entries, receipt and roll-ups; a second one changes nothing."""
     async with open_branch(store_url, tmp_path, credit_nusd=100 * USD) as bank:
         hold = await bank.ledger.hold(bank.request(10 * USD))
         assert isinstance(hold, Hold)
@@ -198,6 +198,7 @@ async def test_a_late_settlement_corrects_the_estimate_once(store_url: str, tmp_
         assert (bank.meter(CREDIT)["posted"], bank.meter(CREDIT)["held"]) == (3 * USD, 0)
         assert bank.reader.one("SELECT cost_nusd, estimated FROM generations") == {"cost_nusd": 3 * USD, "estimated": 0}
         assert bank.reader.one("SELECT cost_nusd FROM activity_hours") == {"cost_nusd": 3 * USD}
+        assert bank.reader.one("SELECT cost_nusd FROM activity_days") == {"cost_nusd": 3 * USD}
         assert bank.count("entries") == 3
 
 

@@ -121,7 +121,7 @@ async def test_a_lost_request_is_booked_where_it_was_served(store_url: str, tmp_
 
 
 async def test_the_truth_that_comes_late_corrects_what_an_own_key_was_asked(store_url: str, tmp_path: Path) -> None:
-    """Budget, receipt and roll-up follow; the credit stays out of it."""
+    """Budget, receipt and roll-ups follow; the credit stays out of it."""
     async with open_branch(store_url, tmp_path, credit_nusd=100 * USD) as bank:
         hold = await held(bank, 0, 5 * USD, 7)
     async with open_branch(store_url, tmp_path) as bank:
@@ -130,6 +130,7 @@ async def test_the_truth_that_comes_late_corrects_what_an_own_key_was_asked(stor
             await bank.ledger.settle(hold, Bill(byok_nusd=2 * USD, provider="sim"))
             await bank.writer.drain(5)
         hour = bank.reader.one("SELECT cost_nusd, byok_cost_nusd FROM activity_hours")
+        day = bank.reader.one("SELECT cost_nusd, byok_cost_nusd FROM activity_days")
 
         assert posted(bank) == (0, 2 * USD)
-        assert hour == {"cost_nusd": 0, "byok_cost_nusd": 2 * USD}
+        assert hour == day == {"cost_nusd": 0, "byok_cost_nusd": 2 * USD}

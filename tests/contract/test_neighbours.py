@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tests.support.gateway import Gateway, ask, open_gateway, until
 
+from modelgates_server.clock import ManualClock
 from modelgates_server.storage.journal import PATTERN
+from modelgates_server.upkeep import mend_days
 
 
 async def test_a_running_neighbour_books_a_dead_ones_journal(postgres_url: str, tmp_path: Path) -> None:
@@ -25,10 +28,27 @@ async def test_a_running_neighbour_books_a_dead_ones_journal(postgres_url: str, 
         assert gateway.problems() == []
 
 
-async def abandoned(gateway: Gateway, generation_id: str) -> dict[str, object]:
+async def test_what_the_version_before_left_out_is_added(postgres_url: str, tmp_path: Path) -> None:
+    """Its journal knows no days: they are made good by the next look at the roll-ups, and every sum agrees again."""
+    async with open_gateway(tmp_path / "gateway", database_url=postgres_url) as gateway:
+        told = await gateway.send(ask(max_tokens=5))
+        record = await abandoned(gateway, told.id)
+        file = gateway.config.data_dir / PATTERN.replace("*", "old")
+        file.write_text(json.dumps(record | {"also": record["also"][:2]}) + "\n")
+        await until(lambda: not file.exists(), "nobody books the journal", 20)
+        before = {problem.kind for problem in gateway.problems()}
+        with gateway.engine() as (engine, now_s):
+            mend_days(engine, ManualClock(now_s))
+
+        assert before == {"days"}
+        assert gateway.problems() == []
+
+
+async def abandoned(gateway: Gateway, generation_id: str) -> dict[str, Any]:
     """A record like that of a real request, under the id of one that never reached the store."""
     (receipt,) = gateway.rows("SELECT * FROM generations WHERE id = :id", id=generation_id)
     (hour,) = gateway.rows("SELECT * FROM activity_hours WHERE key_hash = :key", key=receipt["key_hash"])
+    (day,) = gateway.rows("SELECT * FROM activity_days WHERE key_hash = :key", key=receipt["key_hash"])
     ledger = gateway.application.ledger
     caller = await gateway.application.context.directory.identify([gateway.key])
     lines = [
@@ -41,7 +61,9 @@ async def abandoned(gateway: Gateway, generation_id: str) -> dict[str, object]:
             "progress_nusd": None, "lines": json.dumps(lines), "context": "{}",
         },
         "bill": {"charged_nusd": receipt["cost_nusd"], "provider": receipt["provider"]},
-        "also": [["insert generations", receipt | {"id": "gen-dead"}], ["accumulate activity_hours", hour]],
+        "also": [
+            ["insert generations", receipt | {"id": "gen-dead"}], ["accumulate activity_hours", hour], ["accumulate activity_days", day],
+        ],
         "now_s": receipt["created_at_ms"] // 1000,
     }  # fmt: skip
 

@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -54,6 +55,9 @@ LIFE_S_MAX = 120.0
 AWAY_S = 0.1
 """Pause of a seat that was told that the store is away."""
 
+LITTLE_NUSD = 1_000
+"""There is room for so much under nearly every limit."""
+
 LEASE_S, SWEEP_S = 0.5, 0.1
 """Oftener than in service, because these lives are short."""
 
@@ -64,7 +68,7 @@ class Job(NamedTuple):
     """What one life is to do.
 
     At how many seats it works, and how many requests each makes: 0 for work without end. No seat means recover and end. `fails` are
-    the arguments of `shim.arm`. `born_s` is the machine's monotonic time.
+    the arguments of `shim.arm`. `born_s` is the machine's monotonic time. A `patient` life takes one hold, and settles it at SIGUSR1.
     """
 
     url: str
@@ -75,6 +79,7 @@ class Job(NamedTuple):
     born_s: float
     requests: int = 0
     fails: tuple[str, int, int, int] | None = None
+    patient: bool = False
 
 
 async def live(job: Job) -> None:
@@ -107,7 +112,8 @@ async def begin(job: Job, say: Say, tasks: Tasks) -> None:
             tasks.spawn(every(SWEEP_S, partial(look_after, ledger, store, folder), "sweep"), "sweep")
         async with asyncio.TaskGroup() as group:
             for seat in range(job.seats):
-                group.create_task(work(ledger, f"{job.number:06d}-{seat:02d}", say, job.requests))
+                name = f"{job.number:06d}-{seat:02d}"
+                group.create_task(wait(ledger, name, say) if job.patient else work(ledger, name, say, job.requests))
         ledger.farewell()
         await store.writer.drain(LIFE_S_MAX)
 
@@ -166,13 +172,32 @@ async def work(ledger: Ledger, seat: str, say: Say, requests: int) -> None:
             await finish(ledger, result, request, dice, say)
 
 
+async def wait(ledger: Ledger, seat: str, say: Say) -> None:
+    """One hold that stays open until this life is told to settle it, whatever has become of the store by then; then until death."""
+    told, dice, hold = asyncio.Event(), random.Random(seat), None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, told.set)
+    for number in itertools.count():
+        with suppress(StoreUnavailable):
+            hold = await ledger.hold(make_request(f"gen-{seat}-{number:06d}", LITTLE_NUSD))
+        if isinstance(hold, Hold):
+            break
+        await asyncio.sleep(0.005)
+    say("held", id=hold.id, amount=hold.amount_nusd)
+    await told.wait()
+    await settle(ledger, hold, dice, say)
+    await asyncio.sleep(LIFE_S_MAX)
+
+
 async def finish(ledger: Ledger, hold: Hold, request: HoldRequest, dice: random.Random, say: Say) -> None:
     """Settle at a cost that breaks its bound now and then; one in fifty is left to the sweeper."""
     if dice.random() < 0.3:
         ledger.checkpoint([(hold.id, hold.amount_nusd // 2)])
         await asyncio.sleep(dice.random() * 0.01)
-    if dice.random() < 0.02:
-        return
+    if dice.random() >= 0.02:
+        await settle(ledger, hold, dice, say)
+
+
+async def settle(ledger: Ledger, hold: Hold, dice: random.Random, say: Say) -> None:
     cost_nusd = dice.randint(0, hold.amount_nusd * 11 // 10)
     charged_nusd = min(cost_nusd, hold.amount_nusd)
     receipt = Generation(

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 from tests.crash import life
-from tests.crash.witness import Witness
+from tests.crash.witness import Witness, told
 from tests.support.eyes import pass_time
 from tests.support.postgres import Postgres
 from tests.support.process import SOURCE, environment
@@ -177,6 +177,27 @@ class Graveyard:
             postgres.start()
             self.kill(victim)
         self.witness.count["disasters"] += 1
+
+    def disaster_with_a_promise(self, postgres: Postgres, victim: Life, away_s: float) -> None:
+        """The same, and one more life settles meanwhile, and dies too: what it acknowledged stands in its journal, and nowhere else."""
+        promising = self.begin(seats=1, patient=True)
+        self._await(promising, "held", postgres)
+        postgres.kill()
+        os.kill(promising.pid, signal.SIGUSR1)
+        self._await(promising, "noted", postgres)
+        self.kill(promising)
+        self.disaster(postgres, victim, away_s)
+        self.bury(promising)
+
+    def _await(self, one: Life, what: str, postgres: Postgres) -> None:
+        """Look at the books, where there are any, until a life has said something."""
+        give_up_s = time.monotonic() + READY_S
+        while not any(ack["what"] == what for ack in told(one.acks)):
+            assert time.monotonic() < give_up_s, (what, told(one.acks), self.nursery.log.read_text())
+            if postgres.running:
+                self._look(0.003)
+            else:
+                time.sleep(0.003)
 
     def close(self) -> None:
         """Kill what lives, let one last life recover everything, and check the books."""

@@ -70,19 +70,19 @@ class Witness:
 
         `following` is the number of the first life that will begin after this moment.
         """
-        told = self._told(acks)
+        said = told(acks)
         with self.eyes.snapshot():
             self.look()
             self._check_held_sums()
             booked = self._by_id("SELECT * FROM generations WHERE id >= :low AND id < :high", life)
             open_ = self._by_id("SELECT * FROM holds WHERE id >= :low AND id < :high", life)
-            recovered = life if told and told[0]["what"] == "recovered" else -1
-            for ack in told:
+            recovered = life if said and said[0]["what"] == "recovered" else -1
+            for ack in said:
                 getattr(self, f"_check_{ack['what']}")(ack, booked, open_)
             self._check_orphans(recovered)
         self._check_promises()
         self._orphans |= {id_: Orphan(hold, following) for id_, hold in open_.items()}
-        self.count.update(ack["what"] for ack in told)
+        self.count.update(ack["what"] for ack in said)
 
     def at_the_end(self) -> None:
         """After the last recovery: nothing is held, and meters, receipts and entries are one sum."""
@@ -200,7 +200,8 @@ class Witness:
         found = self.eyes.rows(statement, low=f"gen-{life:06d}", high=f"gen-{life + 1:06d}")
         return {row["id"]: row for row in found}
 
-    def _told(self, acks: Path) -> list[Row]:
-        """Everything that a life said. What it was saying when it was killed, it has not said."""
-        said = acks.read_bytes().splitlines(keepends=True) if acks.exists() else []
-        return [json.loads(line) for line in said if line.endswith(b"\n")]
+
+def told(acks: Path) -> list[Row]:
+    """Everything that a life said. What it was saying when it was killed, it has not said."""
+    said = acks.read_bytes().splitlines(keepends=True) if acks.exists() else []
+    return [json.loads(line) for line in said if line.endswith(b"\n")]

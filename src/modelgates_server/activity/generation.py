@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Iterator
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -11,22 +12,31 @@ from modelgates_server.storage import schema
 from modelgates_server.storage.hot import Row, Statement, accumulate, insert
 
 HOUR_MS = 3_600_000
+DAY_MS = 86_400_000
+
+SUMS: Final = (
+    "requests",
+    "failures",
+    "input_tokens",
+    "output_tokens",
+    "thinking_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cost_nusd",
+    "byok_cost_nusd",
+)
+"""What roll-ups add up."""
+
+SAYS_NOTHING: Final = frozenset({"stale", "too_large", "conflict", "capability", "portability", "context", "client"})
+"""Classes of faults that `routing.verdict` holds against no provider: such an attempt tells nothing about its health."""
+
+LIMITED: Final = frozenset({"rate_limit", "ramp", "quota"})
+"""Classes of faults of a provider that is up and asks for patience."""
 
 _ADD_GENERATION = insert(schema.generations)
-_ADD_TO_HOUR = accumulate(
-    schema.activity_hours,
-    (
-        "requests",
-        "failures",
-        "input_tokens",
-        "output_tokens",
-        "thinking_tokens",
-        "cache_read_tokens",
-        "cache_write_tokens",
-        "cost_nusd",
-        "byok_cost_nusd",
-    ),
-)
+_ADD_TO_HOUR = accumulate(schema.activity_hours, SUMS)
+_ADD_TO_DAY = accumulate(schema.activity_days, (*SUMS, "cache_discount_nusd"))
+_ADD_TO_PROVIDER = accumulate(schema.provider_hours, ("attempts", "answered", "limited", "answer_ms"))
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -107,8 +117,14 @@ class Generation(msgspec.Struct, frozen=True):
 
 
 def rows(generation: Generation) -> list[tuple[Statement | str, Row]]:
-    """The statements that record a generation: its receipt, and its share of the hour."""
-    return [(_ADD_GENERATION, _receipt(generation)), (_ADD_TO_HOUR, _hour(generation))]
+    """The statements that record a generation: its receipt, its share of the hour and of the day, and what providers did."""
+    share = _share(generation)  # each statement takes the columns of its own table
+    return [
+        (_ADD_GENERATION, _receipt(generation)),
+        (_ADD_TO_HOUR, share),
+        (_ADD_TO_DAY, share),
+        *((_ADD_TO_PROVIDER, did) for did in _providers(generation)),
+    ]
 
 
 def _json(value: object) -> str:
@@ -164,14 +180,16 @@ def _receipt(generation: Generation) -> Row:
     }
 
 
-def _hour(generation: Generation) -> Row:
+def _share(generation: Generation) -> Row:
     origin, usage = generation.origin, generation.usage
     return {
-        "hour_s": origin.created_at_ms // HOUR_MS * 3600,
+        "hour_s": origin.created_at_ms // HOUR_MS * 3_600,
+        "day_s": origin.created_at_ms // DAY_MS * 86_400,
         "organization_id": origin.organization_id,
         "key_hash": origin.key_hash,
         "model": origin.model,
         "provider": generation.provider or "",
+        "app": origin.app or "",
         "workspace_id": origin.workspace_id,
         "member_id": origin.member_id,
         "requests": 1,
@@ -183,7 +201,26 @@ def _hour(generation: Generation) -> Row:
         "cache_write_tokens": usage.cache_write_5m_tokens + usage.cache_write_1h_tokens,
         "cost_nusd": generation.cost.charged_nusd,
         "byok_cost_nusd": generation.cost.byok_nusd,
+        "cache_discount_nusd": generation.cost.cache_discount_nusd,
     }
+
+
+def _providers(generation: Generation) -> Iterator[Row]:
+    """What every attempt says about its provider. An answer that broke off later is none."""
+    origin = generation.origin
+    for attempt in generation.attempts:
+        if attempt.fault in SAYS_NOTHING:
+            continue
+        answered = attempt.fault is None and generation.outcome != "broken"
+        yield {
+            "organization_id": origin.organization_id,
+            "provider": attempt.provider,
+            "hour_s": origin.created_at_ms // HOUR_MS * 3_600,
+            "attempts": 1,
+            "answered": int(answered),
+            "limited": int(attempt.fault in LIMITED),
+            "answer_ms": attempt.ms if answered else 0,
+        }
 
 
 def context(origin: Origin, provider: str, price_version: str, own_nusd: int | None = None) -> str:

@@ -9,6 +9,7 @@ import msgspec
 
 from modelgates_server.ledger.units import (
     ADD_ENTRY,
+    CORRECT_DAY,
     CORRECT_HOUR,
     OPERATOR_LOSS,
     OWN,
@@ -69,14 +70,16 @@ class Settle(_Closing):
 
     Gives Settled, with `late` when somebody else closed the hold before; then `Correct` follows, unless this is a sweeper's own
     estimate (`corrects`). `stored` gives the hold as it was stored: what the journal needs to make it anew. `told` hears the hold's id
-    when all of it is in the store.
+    when all of it is in the store. `size_bytes` is that of what is large in `also`.
     """
 
     def __init__(  # noqa: PLR0913 - what there is to know about an end
         self, hold: Hold, bill: Bill, also: Sequence[Write], now_s: float, *,
         stored: Callable[[Hold], Row | None] | None = None, told: Callable[[str], None] | None = None, corrects: bool = True,
+        size_bytes: int = 0,
     ) -> None:  # fmt: skip
         super().__init__(hold, bill, now_s, told)
+        self.size_bytes = size_bytes
         self._also = also
         self._stored = stored
         self._corrects = corrects
@@ -118,7 +121,7 @@ class Settle(_Closing):
         row = None if self._stored is None else self._stored(self._hold)
         if row is None or not all(isinstance(statement, Statement) for statement, _ in self._also):
             return None
-        also = [[statement.name, values] for statement, values in self._also if isinstance(statement, Statement)]
+        also = [[one.name, values] for one, values in self._also if isinstance(one, Statement) and one.journaled]
         return {
             "row": row,
             "bill": msgspec.to_builtins(self._bill),
@@ -152,7 +155,9 @@ class Correct(_Closing):
         self._book(rows, "overrun", OPERATOR_LOSS, provider(bill.provider), overrun)
         for slug, amount_nusd in bill.uncertain:
             self._book(rows, "uncertain", UNCERTAIN, provider(slug), amount_nusd)
-        rows.write(CORRECT_HOUR, _hour(generation, charged, own))
+        share = _share(generation, charged, own)
+        rows.write(CORRECT_HOUR, share)
+        rows.write(CORRECT_DAY, share)
         generation["cost_nusd"] += charged
         generation["byok_cost_nusd"] += own
         generation["upstream_cost_nusd"] = bill.charged_nusd + bill.operator_nusd
@@ -213,13 +218,15 @@ def _meter_of(row_id: str, organization_id: str) -> Row:
     }  # fmt: skip
 
 
-def _hour(generation: Row, change: int, byok_change: int) -> Row:
+def _share(generation: Row, change: int, byok_change: int) -> Row:
     return {
         "change": change,
         "byok_change": byok_change,
-        "hour_s": generation["created_at_ms"] // 3_600_000 * 3600,
+        "hour_s": generation["created_at_ms"] // 3_600_000 * 3_600,
+        "day_s": generation["created_at_ms"] // 86_400_000 * 86_400,
         "organization_id": generation["organization_id"],
         "key_hash": generation["key_hash"],
         "model": generation["model"],
         "provider": generation["provider"] or "",
+        "app": generation["app"] or "",
     }

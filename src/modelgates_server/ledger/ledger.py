@@ -22,7 +22,7 @@ from modelgates_server.ledger.values import Bill, Fenced, Hold, HoldRequest, Lin
 from modelgates_server.storage.hot import NAMED, Row
 from modelgates_server.storage.reader import Reader
 from modelgates_server.storage.rows import Unit
-from modelgates_server.storage.writer import Simple, Writer
+from modelgates_server.storage.writer import Distributed, Simple, Writer
 
 log = logging.getLogger(__name__)
 
@@ -90,14 +90,15 @@ class Ledger:
             self._open[result.id] = (result, request)
         return result  # type: ignore[no-any-return]
 
-    def settle(self, hold: Hold, bill: Bill, also: Sequence[Write] = ()) -> asyncio.Future[Any]:
+    def settle(self, hold: Hold, bill: Bill, also: Sequence[Write] = (), *, size_bytes: int = 0) -> asyncio.Future[Any]:
         """Close a hold at `bill` and run the writes of `also` in the same transaction.
 
         Enqueued before this returns; the future resolves when it is durable: in the store, or (while that is away) in the journal of
-        this machine. Settling the same hold twice changes nothing.
+        this machine. Settling the same hold twice changes nothing. `size_bytes` is that of what is large in `also`.
         """
         stored = self._stored if hold.id in self._open else None
-        return self._writer.submit(Settle(hold, bill, also, self._clock.now_s(), stored=stored, told=self._settled))
+        unit = Settle(hold, bill, also, self._clock.now_s(), stored=stored, told=self._settled, size_bytes=size_bytes)
+        return self._writer.submit(unit)
 
     async def released(self, limit_s: float) -> bool:
         """Wait until some hold may have been settled; False when `limit_s` passed first."""
@@ -166,7 +167,13 @@ class Ledger:
         self.fenced = False
 
     async def rejoin(self, reader: Reader) -> None:
-        """The same for a process that was only stopped: the store is there."""
+        """The same for a process that was only stopped: the store is there.
+
+        A writer that comes back by itself does it in its own turn: a hold taken between two new lives would belong to neither.
+        """
+        if isinstance(self._writer, Distributed):
+            await self._writer.return_anew()
+            return
 
         async def run(units: Sequence[Unit]) -> list[Any]:
             return list(await asyncio.gather(*[self._writer.submit(unit) for unit in units]))

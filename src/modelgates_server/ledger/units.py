@@ -27,7 +27,7 @@ GENERATIONS = Lockable(
     schema.generations,
     changes=("cost_nusd", "upstream_cost_nusd", "byok_cost_nusd", "estimated", "outcome"),
     reads=(
-        "id", "outcome", "created_at_ms", "key_hash", "model", "provider", "organization_id",
+        "id", "outcome", "created_at_ms", "key_hash", "model", "provider", "app", "organization_id",
         "cost_nusd", "upstream_cost_nusd", "byok_cost_nusd", "estimated",
     ),
 )  # fmt: skip
@@ -49,6 +49,14 @@ CORRECT_HOUR = Text(
     UPDATE activity_hours SET cost_nusd = cost_nusd + :change, byok_cost_nusd = byok_cost_nusd + :byok_change
     WHERE hour_s = :hour_s AND organization_id = :organization_id AND key_hash = :key_hash AND model = :model
         AND provider = :provider
+    """,
+)
+CORRECT_DAY = Text(
+    "correct a day",
+    """
+    UPDATE activity_days SET cost_nusd = cost_nusd + :change, byok_cost_nusd = byok_cost_nusd + :byok_change
+    WHERE organization_id = :organization_id AND day_s = :day_s AND key_hash = :key_hash AND model = :model
+        AND provider = :provider AND app = :app
     """,
 )
 

@@ -128,6 +128,19 @@ _SUMS: Final = {
         ) AS both_sides GROUP BY hour_s, organization_id, key_hash, model, provider
         HAVING SUM(cost) <> 0 OR SUM(byok) <> 0 OR SUM(requests) <> 0 OR SUM(tokens) <> 0
     """,
+    "days": """
+        SELECT 'key ' || substr(key_hash, 1, 12) || ' differs by ' || SUM(cost) || ' nano-USD, ' || SUM(byok)
+            || ' on own accounts, ' || SUM(requests) || ' requests and ' || SUM(tokens) || ' tokens between generations and the day '
+            || day_s
+        FROM (
+            SELECT created_at_ms / 86400000 * 86400 AS day_s, organization_id, key_hash, model, COALESCE(provider, '') AS provider,
+                COALESCE(app, '') AS app, cost_nusd AS cost, byok_cost_nusd AS byok, cache_discount_nusd AS saved, 1 AS requests,
+                input_tokens + output_tokens + cache_read_tokens AS tokens FROM generations
+            UNION ALL SELECT day_s, organization_id, key_hash, model, provider, app, -cost_nusd, -byok_cost_nusd,
+                -cache_discount_nusd, -requests, -(input_tokens + output_tokens + cache_read_tokens) FROM activity_days
+        ) AS both_sides GROUP BY day_s, organization_id, key_hash, model, provider, app
+        HAVING SUM(cost) <> 0 OR SUM(byok) <> 0 OR SUM(saved) <> 0 OR SUM(requests) <> 0 OR SUM(tokens) <> 0
+    """,
 }
 
 _USED: Final = {

@@ -31,10 +31,10 @@ NAMED: Final[dict[str, Statement]] = {}
 class Statement:
     """A rendered statement. `values` takes a row's parameters in their order: binding by place costs half of binding by name.
 
-    `postgres` takes the rows of one batch as a JSON array.
+    `postgres` takes the rows of one batch as a JSON array. What is not `journaled` is written only once the store is there.
     """
 
-    __slots__ = ("gather", "name", "postgres", "sql", "values")
+    __slots__ = ("gather", "journaled", "name", "postgres", "sql", "values")
 
     def __init__(self, name: str, statement: sa.ClauseElement, postgres: str) -> None:
         compiled = statement.compile(dialect=_DIALECT)
@@ -42,6 +42,7 @@ class Statement:
         self.sql = str(compiled)
         self.postgres = postgres
         self.gather: Callable[[Iterable[Row]], Iterable[Row]] | None = None
+        self.journaled = True
         names = [name.removeprefix(NEW) for name in getattr(compiled, "positiontup", None) or ()]
         self.values: Callable[[Row], tuple[Any, ...]] = (
             itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
@@ -120,29 +121,30 @@ def accumulate(table: sa.Table, sums: Iterable[str]) -> Statement:
         f'INSERT INTO "{table.name}" ({_names(columns)}) SELECT {", ".join(taken[name] for name in columns)}'  # noqa: S608
         f" FROM {_recordset(table)} GROUP BY {by} ORDER BY {by} ON CONFLICT ({by}) DO UPDATE SET {adds}",
     )
-    made.gather = partial(_added_up, itemgetter(*keys), sums)
+    made.gather = partial(_added_up, itemgetter(*keys), itemgetter(*sums), sums)
     return made
 
 
-def _added_up(key: Callable[[Row], Any], sums: Sequence[str], rows: Iterable[Row]) -> Iterable[Row]:
+def _added_up(
+    key: Callable[[Row], Any], amounts: Callable[[Row], Sequence[int]], sums: Sequence[str], rows: Iterable[Row]
+) -> Iterable[Row]:
     """Rows with the same key as one: a batch mostly falls into one hour of a few keys.
 
     The rows themselves stay as they are: a unit that is tried again brings them again.
     """
-    found: dict[Any, Row] = {}
-    made: set[Any] = set()
+    found: dict[Any, list[Row]] = {}
     for row in rows:
         place = key(row)
-        if place not in found:
-            found[place] = row
-            continue
-        if place not in made:
-            made.add(place)
-            found[place] = dict(found[place])
-        known = found[place]
-        for name in sums:
-            known[name] += row[name]
-    return found.values()
+        if place in found:
+            found[place].append(row)
+        else:
+            found[place] = [row]
+    for alike in found.values():
+        first = alike[0]
+        if len(alike) > 1:
+            totals = map(sum, zip(*map(amounts, alike), strict=True))
+            first = first | dict(zip(sums, totals, strict=True))
+        yield first
 
 
 class Lockable:

@@ -29,6 +29,12 @@ def one_at_a_time(connection: sa.Connection, key: int) -> None:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.cast(key, sa.BigInteger))))
 
 
+def overwriting(connection: sa.Connection) -> None:
+    """From now on, let this connection write zeros over what it deletes. PostgreSQL leaves that to its own vacuum."""
+    if not is_postgres(connection):
+        connection.exec_driver_sql("PRAGMA secure_delete=ON")
+
+
 def lines_of_holds(connection: sa.Connection) -> str:
     """A query of every line of every open hold: `hold`, `organization_id`, `epoch`, meter `id`, `unit`, `held`."""
     rows = "json_array_elements(CAST(h.lines AS json))" if is_postgres(connection) else "json_each(h.lines)"

@@ -6,8 +6,10 @@ import asyncio
 import logging
 import os
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final
 
 import psycopg
@@ -19,9 +21,16 @@ from modelgates_server.storage.engine import CONNECT_S, Database
 LOCK_MS: Final = 1_000
 """Longest wait for rows that another process is deciding on; its batches take milliseconds."""
 
+SILENT_S: Final = 1.4
+"""A batch that has no answer for so long means that the store is away. More than the longest wait for rows: whoever keeps them
+(people's changes, a migration, a replica that stands still) must not be mistaken for that."""
+
 STATEMENT_MS: Final = 2_000
 IDLE_MS: Final = 2_000
 """A process that stops in the middle of a batch (SIGSTOP, a dead machine) loses its locks after this long."""
+
+STEP_S: Final = 0.1
+"""How finely a countdown tells the time in which this process stood still from that in which the database did."""
 
 SERVING: Final = "modelgates serve"
 """How the connections of serving processes are called in the database's own views."""
@@ -101,28 +110,47 @@ async def end_stalled(connection: psycopg.AsyncConnection[Any]) -> None:
         await connection.execute(_STALLED)
 
 
-class Deadline:
+class Countdown:
+    """``with Countdown(limit_s, act):`` calls `act` when what is awaited inside takes longer.
+
+    The limit runs only while this process does: what it did not listen to, because it stood still itself, says nothing about others.
+    """
+
+    def __init__(self, limit_s: float, act: Callable[[], None]) -> None:
+        self._left_s = limit_s
+        self._act = act
+        self.passed = False
+
+    def __enter__(self) -> None:
+        self._wait()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._handle.cancel()
+
+    def _wait(self) -> None:
+        """One step of the limit. However late it ends, it counts as one step."""
+        if self._left_s <= 0:
+            self.passed = True
+            self._act()
+            return
+        step_s = min(STEP_S, self._left_s)
+        self._left_s -= step_s
+        self._handle = asyncio.get_running_loop().call_later(step_s, self._wait)
+
+
+class Deadline(Countdown):
     """``with Deadline(connection, limit_s):`` ends what is awaited inside by breaking the connection, and raises TimeoutError then.
 
     Cancelling instead would make the driver ask the server to cancel, and wait for a server that does not answer.
     """
 
     def __init__(self, connection: psycopg.AsyncConnection[Any], limit_s: float) -> None:
-        self._connection = connection
-        self._limit_s = limit_s
-        self._passed = False
-
-    def __enter__(self) -> None:
-        self._handle = asyncio.get_running_loop().call_later(self._limit_s, self._pass)
+        super().__init__(limit_s, partial(cut, connection))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._handle.cancel()
-        if self._passed and isinstance(error, AWAY):
+        super().__exit__(kind, error, trace)
+        if self.passed and isinstance(error, AWAY):
             raise TimeoutError("the database did not answer in time") from error
-
-    def _pass(self) -> None:
-        self._passed = True
-        cut(self._connection)
 
 
 def cut(connection: psycopg.AsyncConnection[Any]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -19,15 +20,25 @@ import psycopg
 from modelgates_server.errors import StoreUnavailable
 from modelgates_server.storage.engine import Database
 from modelgates_server.storage.hot import Lockable, Statement, Text, row_list
-from modelgates_server.storage.postgres import AGAIN, AWAY, Deadline, connect, cut, drop, end_stalled
+from modelgates_server.storage.postgres import (
+    AGAIN,
+    AWAY,
+    SILENT_S,
+    Countdown,
+    Deadline,
+    connect,
+    cut,
+    drop,
+    end_stalled,
+)
 from modelgates_server.storage.reader import percent
 from modelgates_server.storage.rows import Rows, Unit, wanted
 from modelgates_server.storage.writer import RETRY_S, Distributed, Item
 
 log = logging.getLogger(__name__)
 
-BATCH_S: Final = 0.9
-"""A batch that takes longer means that the store is away: requests are refused within a second (design decision 14)."""
+PATIENCE_S: Final = 0.9
+"""Nobody waits longer for a batch, whatever becomes of it: requests are refused within a second (design decision 14)."""
 
 RETURN_S: Final = 5.0
 """How long taking up work again may take: what is re-asserted then can be thousands of holds."""
@@ -57,6 +68,7 @@ class PostgresWriter(Distributed):
         self._begun = False
         self._closed = False
         self._started_fresh = False
+        self._asked: asyncio.Future[None] | None = None
         self._task = spawn(self._work(), "store writer")
 
     async def close(self) -> None:
@@ -69,6 +81,12 @@ class PostgresWriter(Distributed):
         with suppress(asyncio.CancelledError):
             await self._task
         self._hang_up()
+
+    async def return_anew(self) -> None:
+        if self._asked is None:
+            self._asked = self._loop.create_future()
+        self._wake.set()
+        await asyncio.shield(self._asked)
 
     def _start(self) -> None:
         self._wake.set()
@@ -87,6 +105,9 @@ class PostgresWriter(Distributed):
 
     async def _turns(self) -> None:
         while not self._closed:
+            if self._asked is not None:
+                self._hang_up()
+                self.away = True
             if self._connection is None and (self.away or self._queue) and not await self._come_back():
                 await asyncio.sleep(RETRY_S)
                 continue
@@ -101,12 +122,30 @@ class PostgresWriter(Distributed):
 
     async def _next(self) -> None:
         items = self._take()
+        with Countdown(PATIENCE_S, lambda: self._let_down(items)):
+            await self._try(items)
+
+    def _let_down(self, items: Sequence[Item]) -> None:
+        """This takes too long: tell everybody who waits, in the batch and behind it. A hold that is made all the same is given back.
+
+        Units that need no rows have nobody behind them who waits for an answer.
+        """
+        waiting, self._queue = self._queue, deque()
+        for item in (*items, *waiting):
+            if not (item.unit.keep or item.future.done() or _is_free(item.unit)):
+                item.future.set_exception(StoreUnavailable())
+        self._queue.extend(item for item in waiting if item.unit.keep or not item.future.done())
+        kept = dict.fromkeys((*items, *self._queue))  # a unit that goes on is in both
+        self._note([item for item in kept if item.unit.keep and not item.noted])
+
+    async def _try(self, items: Sequence[Item]) -> None:
         for attempt in range(AGAIN_TIMES_MAX):
             try:
-                await self._batch(items, BATCH_S)
+                await self._batch(items, SILENT_S)
             except AGAIN as error:
-                if not await self._roll_back() or attempt == AGAIN_TIMES_MAX - 1:
-                    self._failed(items, error)
+                waited = isinstance(error, psycopg.errors.LockNotAvailable)
+                if not await self._roll_back() or waited or attempt == AGAIN_TIMES_MAX - 1:
+                    await self._give_way(items, error)
                     return
                 await asyncio.sleep(random.random() * 0.005)  # noqa: S311 - so that the same two do not meet again
             except _NotSeeded:
@@ -125,6 +164,18 @@ class PostgresWriter(Distributed):
                 self._committed(items)
                 return
         self._failed(items, TimeoutError("the batch gave way to others again and again"))
+
+    async def _give_way(self, items: Sequence[Item], error: BaseException) -> None:
+        """Others keep rows for longer than anybody may wait: that is not the store's absence, unless it is they who are gone.
+
+        Units that need no rows are not to blame, and are run: the lease of this process is one.
+        """
+        free = [item for item in items if _is_free(item.unit)]
+        self._failed([item for item in items if item not in free], error)
+        with suppress(*AWAY), Deadline(self._open, SILENT_S):  # whoever is next finds it out as well
+            await end_stalled(self._open)
+        if free:
+            await self._alone(free)
 
     def _lost(self, items: Sequence[Item], error: BaseException) -> None:
         """The connection broke. What was not sent yet may be tried on a fresh one, once; the fate of a commit is unknown."""
@@ -153,15 +204,33 @@ class PostgresWriter(Distributed):
                 log.warning("store_away", extra={"reason": str(error) or type(error).__name__})
             self.away = True
             self._refuse_waiting()
+            self._answer(StoreUnavailable())
             return False
         if self.away:
             log.warning("store_back")
         self._begun, self.away = True, False
+        self._answer(None)
         return True
+
+    def _answer(self, failure: StoreUnavailable | None) -> None:
+        """Tell whoever asked for a new life."""
+        asked, self._asked = self._asked, None
+        if asked is None or asked.done():
+            return
+        if failure is None:
+            asked.set_result(None)
+        else:
+            asked.set_exception(failure)
 
     async def _run(self, units: Sequence[Unit]) -> list[Any]:
         items = [Item(unit, self._loop.create_future()) for unit in units]
-        await self._batch(items, RETURN_S)
+        for attempt in range(AGAIN_TIMES_MAX):
+            try:
+                await self._batch(items, RETURN_S)
+                break
+            except AGAIN:
+                if not await self._roll_back() or attempt == AGAIN_TIMES_MAX - 1:
+                    raise
         for item in items:
             if item.error is not None:
                 raise item.error
@@ -175,7 +244,7 @@ class PostgresWriter(Distributed):
     async def _roll_back(self) -> bool:
         """End a transaction that failed; False when the connection is of no more use."""
         try:
-            with Deadline(self._open, BATCH_S):
+            with Deadline(self._open, SILENT_S):
                 await self._open.execute("ROLLBACK")
         except (psycopg.Error, *AWAY):
             self._hang_up()
@@ -196,14 +265,14 @@ class PostgresWriter(Distributed):
             return
         for at, item in enumerate(items):
             try:
-                await self._batch([item], BATCH_S)
-            except AWAY as error:
-                self._lost(items[at:], error)
-                return
-            except _NotSeeded:
+                await self._batch([item], SILENT_S)
+            except (_NotSeeded, *AGAIN):
                 self._known.clear()
                 await self._roll_back()
                 self._queue.extendleft(reversed(items[at:]))
+                return
+            except AWAY as error:
+                self._lost(items[at:], error)
                 return
             except Exception as error:
                 log.exception("unit_refused")
@@ -283,3 +352,11 @@ class PostgresWriter(Distributed):
                     await connection.execute(sql, row)
             self._sent = True
             await connection.execute("COMMIT")
+
+
+def _is_free(unit: Unit) -> bool:
+    """Whether it needs no rows of anybody."""
+    try:
+        return not unit.needs()
+    except Exception:  # noqa: BLE001 - whatever a unit raises, the writer goes on
+        return False

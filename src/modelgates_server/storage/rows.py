@@ -69,10 +69,11 @@ class Unit(Protocol):
     """One indivisible change. `needs` names the rows to read; `decide` looks at them and says what to write.
 
     `decide` must raise before it changes anything, or not at all. `keep` units are never given up: they are tried again until
-    the database takes them, so deciding twice must come to the same as once.
+    the database takes them, so deciding twice must come to the same as once. `size_bytes` is told by those that write much.
     """
 
     keep: bool
+    size_bytes: int
 
     def needs(self) -> Mapping[str, Iterable[Any]]: ...
 

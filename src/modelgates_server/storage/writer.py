@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 BATCH_UNITS_MAX = 256
 """Beyond this a larger batch gains nothing (measured), and the loop would be held longer than 10 ms."""
 
+BATCH_BYTES_MAX = 4 * 1024 * 1024
+"""Where units say how much they write: more would take PostgreSQL longer than a batch may take, again and again."""
+
 QUEUE_UNITS_MAX = 20_000
 """About a second of work at full speed; past it the store counts as unavailable instead of growing a queue."""
 
@@ -131,13 +134,19 @@ class Writer:
         raise NotImplementedError
 
     def _take(self) -> list[Item]:
-        return [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_UNITS_MAX))]
+        queue, size_bytes = self._queue, 0
+        taken: list[Item] = []
+        while queue and len(taken) < BATCH_UNITS_MAX and size_bytes < BATCH_BYTES_MAX:
+            item = queue.popleft()
+            taken.append(item)
+            size_bytes += item.unit.size_bytes
+        return taken
 
     def _live(self, items: Sequence[Item]) -> list[Item]:
         """Those that somebody still wants. A unit that nobody waits for any more, and that may be given up, writes nothing."""
         live = []
         for item in items:
-            if item.unit.keep or not item.future.cancelled():
+            if item.unit.keep or not item.future.done():
                 live.append(item)
             else:
                 item.error = StoreUnavailable()
@@ -157,7 +166,7 @@ class Writer:
         self.units += len(items)
         for item in items:
             if item.error is not None:
-                if not item.future.cancelled():  # somebody who left while waiting is nothing to report
+                if item.unit.keep or not item.future.done():  # somebody who left while waiting is nothing to report
                     log.error("unit_refused", extra={"reason": str(item.error), "kept": item.unit.keep})
             elif (more := item.unit.follow(item.result)) is not None:
                 item.unit = more
@@ -243,6 +252,10 @@ class Distributed(Writer):
 
     returning: Callable[[Run], Awaitable[None]] | None = None
 
+    async def return_anew(self) -> None:
+        """Do the same as after an outage, between two batches. Raises StoreUnavailable."""
+        raise NotImplementedError
+
 
 def _let_go(items: Sequence[Item], written: asyncio.Future[None]) -> None:
     if written.cancelled() or (error := written.exception()) is not None:
@@ -264,6 +277,7 @@ class Plain:
     """What most units have in common: nothing to begin with, nothing to take back, nothing for the journal."""
 
     keep = False
+    size_bytes = 0
 
     def seed(self, _table: str, _key: Any) -> Row | None:
         return None

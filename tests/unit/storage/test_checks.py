@@ -33,6 +33,7 @@ DAMAGE = {
     "limits": "UPDATE meters SET \"limit\" = 1 WHERE scope = 'key' AND posted > 1 AND unit = 'nusd'",
     "meters": "UPDATE meters SET scope_id = 'key-other' WHERE scope = 'key'",
     "roll-ups": "UPDATE activity_hours SET output_tokens = output_tokens + 1",
+    "days": "UPDATE activity_days SET cache_discount_nusd = cache_discount_nusd + 1",
     "references": "UPDATE api_keys SET workspace_id = 'ws-none'",
     "tenants": f"{OTHER} UPDATE api_keys SET workspace_id = 'ws-other'",
     "audit": "UPDATE audit SET actor = 'somebody else' WHERE id = 1",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from modelgates_server.storage.schema.columns import metadata
 from modelgates_server.storage.schema.money import (
     FEW,
+    activity_days,
     activity_hours,
     entries,
     generation_feedback,
@@ -17,6 +18,7 @@ from modelgates_server.storage.schema.money import (
     holds,
     meters,
     processes,
+    provider_hours,
 )
 from modelgates_server.storage.schema.people import (
     api_keys,
@@ -28,11 +30,14 @@ from modelgates_server.storage.schema.people import (
     members,
     meta,
     organizations,
+    passes,
     policy,
     provider_credentials,
     rates,
     sessions,
+    sign_in_failures,
     sign_in_links,
+    sign_in_states,
     workspace_members,
     workspaces,
 )
@@ -41,16 +46,18 @@ from modelgates_server.storage.schema.records import (
     alert_deliveries,
     alerts,
     audit,
+    contents,
     idempotency,
     reconciliations,
 )
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 """The newest migration. `serve` refuses a database with another one and says what to run."""
 
 __all__ = [
     "FEW",
     "SCHEMA_VERSION",
+    "activity_days",
     "activity_hours",
     "alert_channels",
     "alert_deliveries",
@@ -58,6 +65,7 @@ __all__ = [
     "api_keys",
     "audit",
     "budgets",
+    "contents",
     "entries",
     "generation_feedback",
     "generations",
@@ -72,13 +80,17 @@ __all__ = [
     "metadata",
     "meters",
     "organizations",
+    "passes",
     "policy",
     "processes",
     "provider_credentials",
+    "provider_hours",
     "rates",
     "reconciliations",
     "sessions",
+    "sign_in_failures",
     "sign_in_links",
+    "sign_in_states",
     "workspace_members",
     "workspaces",
 ]

@@ -180,3 +180,42 @@ activity_hours = table(
     fill=70,
 )
 """Roll-ups written in the settlement's own transaction: they can neither lag behind nor drift from the generations."""
+
+activity_days = table(
+    "activity_days",
+    text("organization_id", key=True),
+    integer("day_s", key=True),
+    text("key_hash", key=True),
+    text("model", key=True),
+    text("provider", key=True),
+    text("app", key=True),  # empty when the client named none
+    text("workspace_id"),
+    text("member_id", null=True),
+    integer("requests"),
+    integer("failures"),
+    integer("input_tokens"),
+    integer("output_tokens"),
+    integer("thinking_tokens"),
+    integer("cache_read_tokens"),
+    integer("cache_write_tokens"),
+    integer("cost_nusd"),
+    integer("byok_cost_nusd"),
+    integer("cache_discount_nusd"),
+    rowid=False,
+    fill=70,
+)
+"""The same by day and app, for months and years: a year is read in a blink."""
+
+provider_hours = table(
+    "provider_hours",
+    text("organization_id", key=True),
+    text("provider", key=True),
+    integer("hour_s", key=True),
+    integer("attempts"),
+    integer("answered"),
+    integer("limited"),  # 429: neither up nor down
+    integer("answer_ms"),  # of all that answered, to the first content
+    rowid=False,
+    fill=70,
+)
+"""What each provider did with what it was asked: every attempt counts, also those that another provider made good."""

@@ -43,7 +43,13 @@ members = table(
     text("role"),  # admin | member
     integer("created_at_s"),
     integer("removed_at_s", null=True),
+    text("password_hash", null=True),  # argon2id, in the PHC string format; null: links or the identity provider only
+    integer("password_set_at_s", null=True),
+    text(
+        "oidc_subject", null=True
+    ),  # issuer, a space, subject: set at the first sign-in there, never by an address alone
     Index("members_email", "organization_id", "email"),
+    Index("members_oidc_subject", "oidc_subject"),
 )
 
 workspace_members = table(
@@ -210,3 +216,31 @@ sessions = table(
     integer("last_seen_at_s"),
     integer("expires_at_s"),
 )
+
+sign_in_failures = table(
+    "sign_in_failures",
+    text("subject", key=True),  # SHA-256 of an account or of a network: whom a wrong password slows down
+    integer("failures"),
+    integer("last_at_s"),
+    integer("retry_at_s"),
+    Index("sign_in_failures_last", "last_at_s"),
+)
+
+sign_in_states = table(
+    "sign_in_states",
+    text("state_hash", key=True),  # SHA-256 of what the identity provider gives back
+    integer("expires_at_s"),
+)
+"""Sign-ins at the identity provider that are done: what it gave back works once."""
+
+passes = table(
+    "passes",
+    text("hash", key=True),  # HMAC-SHA256(pepper, pass), like a key's
+    text("organization_id"),
+    Column("key_hash", Text, ForeignKey("api_keys.hash"), nullable=False),
+    text("made_by"),
+    integer("created_at_s"),
+    integer("expires_at_s"),
+    Index("passes_expires", "expires_at_s"),
+)
+"""Credentials that live for a minute and are their key in everything: the doctor asks as that caller without knowing the key."""

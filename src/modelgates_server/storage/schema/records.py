@@ -80,3 +80,18 @@ reconciliations = table(
     integer("checked_at_s"),
 )
 """What we booked beside what the provider reports."""
+
+contents = table(
+    "contents",
+    text("generation_id", key=True),
+    text("organization_id"),
+    text("workspace_id"),
+    integer("created_at_s"),
+    integer("expires_at_s"),
+    text("kek_id"),
+    text("sealed"),  # request and answer, encrypted (vault/envelope.py) for this generation
+    integer("size_bytes"),  # before encryption
+    Index("contents_expires", "expires_at_s"),
+    Index("contents_workspace", "workspace_id", "created_at_s"),
+)
+"""Prompts and answers of workspaces that opted in, and of no others. Reading one writes an audit row."""
