@@ -22,6 +22,7 @@ ModelGatesError
 ├── TookTooLong              a report was stopped at its time limit
 ├── Draining                 this process is stopping
 ├── UpstreamFailed           every endpoint failed; carries the most useful of the faults
+├── IdentityFailed           the identity provider cannot be asked, or what it says of itself cannot be used
 └── ReportFailed             a provider's report of usage and cost cannot be had, or not be read
 """
 
@@ -176,6 +177,10 @@ class UpstreamFailed(ModelGatesError):
         self.retry_after = retry_after
         self.should_retry = should_retry
         self.report: bytes | None = None  # the routing report, when the client asked for one
+
+
+class IdentityFailed(ModelGatesError):
+    """The identity provider cannot be asked right now."""
 
 
 class ReportFailed(ModelGatesError):

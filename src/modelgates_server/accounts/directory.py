@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 from modelgates_server.accounts import keys
 from modelgates_server.accounts.credentials import Shelf
 from modelgates_server.accounts.policy import Policy, caller_of
-from modelgates_server.accounts.values import Caller
+from modelgates_server.accounts.values import Caller, Wrapping
 from modelgates_server.clock import Clock
 from modelgates_server.errors import Unauthenticated
 from modelgates_server.storage.reader import Reader
@@ -24,12 +24,17 @@ from modelgates_server.storage.reader import Reader
 CALLERS_MAX = 50_000
 """About 1 KB each. When it is full the oldest entry goes."""
 
+_WRAPPING = """
+    SELECT c.value AS kek_id, s.value AS salt FROM meta c JOIN meta s ON s.key = 'kek:' || c.value WHERE c.key = 'kek'
+"""
 _VERSION = "SELECT version FROM policy WHERE id = 1"
 _KEY = """
-    SELECT k.*, w.routing AS workspace_routing, w.deleted_at_s AS workspace_deleted_at_s, m.removed_at_s AS member_removed_at_s
+    SELECT k.*, w.routing AS workspace_routing, w.settings AS workspace_settings, w.deleted_at_s AS workspace_deleted_at_s,
+        m.removed_at_s AS member_removed_at_s
     FROM api_keys k LEFT JOIN workspaces w ON w.id = k.workspace_id LEFT JOIN members m ON m.id = k.member_id
     WHERE k.hash = :hash
 """
+_PASSES = "SELECT key_hash, expires_at_s FROM passes WHERE hash = :hash"
 _BUDGETS = """
     SELECT id, scope, scope_id, "window", limit_nusd, mode, include_byok FROM budgets WHERE organization_id = :organization_id
         AND (scope IN ('organization', 'app') OR (scope = 'workspace' AND scope_id = :workspace_id)
@@ -59,7 +64,10 @@ FOREIGN = (
 
 
 class Directory:
-    """Identifies callers for the serving process. `pepper` is the installation's secret."""
+    """Identifies callers for the serving process. `pepper` is the installation's secret.
+
+    `wrapping` is what contents are sealed under; it is known once somebody came whose workspace keeps them.
+    """
 
     def __init__(self, reader: Reader, pepper: bytes, clock: Clock) -> None:
         self._reader = reader
@@ -67,6 +75,8 @@ class Directory:
         self._clock = clock
         self._shelf = Shelf(reader)
         self._version: int | None = None
+        self.wrapping: Wrapping | None = None
+        self._wrapping_at: int | None = None
         self._callers: dict[str, Caller] = {}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # while somebody reads
         self._presented: dict[bytes, Caller] = {}  # by the plain digest of the key, which saves checksum and HMAC
@@ -84,7 +94,7 @@ class Directory:
                 reasons.append(malformed(text))
                 continue
             try:
-                caller = self._unexpired(known) if known else await self._live(keys.digest(self._pepper, text))
+                caller = self._unexpired(known) if known else await self._of(keys.digest(self._pepper, text))
             except Unauthenticated as refused:
                 reasons.append(refused.message)
             else:
@@ -101,13 +111,31 @@ class Directory:
         known = self._version
         version = await self._current_version()
         if known is not None and version < known:
-            self._version = None
+            self._version = self._wrapping_at = None
         self._adopt(version)
+        if self.wrapping is not None:
+            await self._renew_wrapping(version)
+
+    async def caller(self, key_hash: str) -> Caller:
+        """Give the caller of a key by its public name, for whoever tells people what it may do. Raises Unauthenticated when it is dead."""
+        return await self._live(key_hash)
 
     async def reload(self, caller: Caller) -> Caller:
         """Read a caller again, after a hold said that the policy changed. Raises Unauthenticated when the key died."""
         await self.refresh()
         return await self._live(caller.key_hash)
+
+    async def _of(self, presented_hash: str) -> Caller:
+        """Give the caller of a key, or of the key that a pass stands for. Only what is no key's hash is looked up among the passes."""
+        try:
+            return await self._live(presented_hash)
+        except Unauthenticated as refused:
+            found = await self._reader.one(_PASSES, {"hash": presented_hash}) if refused.message == UNKNOWN else None
+            if found is None:
+                raise
+        caller = await self._live(found["key_hash"])
+        ends_at_s = min(found["expires_at_s"], caller.expires_at_s or found["expires_at_s"])
+        return self._unexpired(replace(caller, expires_at_s=ends_at_s))  # never remembered: the key lives on without it
 
     async def _live(self, key_hash: str) -> Caller:
         known = self._callers.get(key_hash)
@@ -128,9 +156,19 @@ class Directory:
         if credentials := await self._shelf.fitting(caller):
             caller = replace(caller, credentials=credentials)
         self._adopt(version)
+        if caller.keeping is not None:
+            await self._renew_wrapping(version)
         if version == self._version:
             self._remember(caller)
         return caller
+
+    async def _renew_wrapping(self, version: int) -> None:
+        """Read the key-encryption key again when the policy is newer than what is known: a rotation raises it."""
+        if self._wrapping_at is None or version > self._wrapping_at:
+            row = await self._reader.one(_WRAPPING)
+            if self._wrapping_at is None or version > self._wrapping_at:  # nobody who knew more was faster
+                self.wrapping = None if row is None else Wrapping(row["kek_id"], bytes.fromhex(row["salt"]))
+                self._wrapping_at = version
 
     def _adopt(self, version: int) -> None:
         """Drop what is remembered when this version is newer; reads that overtake each other never bring an older one back."""

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from modelgates_server.accounts.values import Caller, KeyClass
+from modelgates_server.accounts.values import Caller, Keeping, KeyClass
 from modelgates_server.limits import LIMIT_RESETS, MeterRef, Scope, Unit, Window
 
 Row = Mapping[str, Any]
 
+DAY_S: Final = 86_400
 SOFT: Final = "soft"
 BROAD_FIRST: Final = (Window.LIFE, Window.MONTH, Window.WEEK, Window.DAY)
 BUDGET_LABELS: Final = {
@@ -100,6 +101,7 @@ def caller_of(policy: Policy, version: int) -> Caller:
         retention_free=frozenset().union(*map(_retention_free, policy.guardrails)),
         expires_at_s=key["expires_at_s"],
         routing=tuple(_routing(policy)),
+        keeping=_keeping(key),
     )
 
 
@@ -214,6 +216,15 @@ def _intersection(lists: Iterable[frozenset[str] | None]) -> frozenset[str] | No
 
 def _settings(row: Row) -> dict[str, Any]:
     return json.loads(row["settings"]) if row["settings"] else {}
+
+
+def _keeping(key: Row) -> Keeping | None:
+    """What the key's workspace decided about prompts and answers (`management/prompt_log.py`); a rule's name is there while it is on."""
+    text = key["workspace_settings"]
+    said = json.loads(text).get("prompt_log") if text else None
+    if not said or "rule" not in said or (said["key_hashes"] is not None and key["hash"] not in said["key_hashes"]):
+        return None
+    return Keeping(said["rule"], said["retention_days"] * DAY_S, said["sampling_ppm"])
 
 
 def _retention_free(row: Row) -> frozenset[str]:

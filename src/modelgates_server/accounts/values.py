@@ -42,6 +42,23 @@ class CredentialRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Keeping:
+    """That prompts and answers are kept, by which rule of the workspace: for how long, and of how many requests in a million."""
+
+    rule: str
+    retention_s: int
+    sampling_ppm: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapping:
+    """The key-encryption key that is current, as serving processes know it: its id and its salt (`vault/envelope.py`)."""
+
+    kek_id: str
+    salt: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """A live key and everything that is decided by it, read under one `policy_version`.
 
@@ -50,7 +67,7 @@ class Caller:
     them: ask `may_use`. Models of the makers in `retention_free` are served only where nothing is kept (`maker_of`). `routing` holds
     provider preferences as JSON, the guardrails' before the workspace's before the key's. `expires_at_s` is Unix seconds or None;
     whoever uses a Caller checks it against the clock. `credentials` are the organisation's own provider keys that may serve it, in
-    the order of trying.
+    the order of trying. `keeping` is None unless its workspace opted in to keeping prompts and answers.
     """
 
     organization_id: str
@@ -68,6 +85,7 @@ class Caller:
     ignored_models: frozenset[str] = frozenset()
     retention_free: frozenset[str] = frozenset()
     credentials: tuple[CredentialRef, ...] = ()
+    keeping: Keeping | None = None
 
     def meters_for(self, app: str | None) -> tuple[MeterRef, ...]:
         """Every meter that a request of `app` passes."""

@@ -12,6 +12,7 @@ from modelgates_server.config.alerts import read_alerts
 from modelgates_server.config.lines import Where
 from modelgates_server.config.providers import read_providers
 from modelgates_server.config.settings import NOT_BUILT, OTHER_VARIABLES, SETTINGS, Setting
+from modelgates_server.config.sign_in import read_sign_in
 from modelgates_server.config.source import Source, hint, nearest, read_source
 from modelgates_server.config.values import (
     Catalogue,
@@ -25,7 +26,7 @@ from modelgates_server.config.values import (
 )
 from modelgates_server.errors import ConfigError
 
-_SECTIONS = ("server", "database", "credits", "routing", "catalogue", "alerts")
+_SECTIONS = ("server", "database", "credits", "routing", "catalogue", "alerts", "sign_in")
 _NO_OVERRIDES: Mapping[str, object] = MappingProxyType({})
 
 
@@ -66,6 +67,7 @@ def load_config(  # noqa: PLR0913 - where a configuration can come from
         routing=Routing(**values["routing"]),
         catalogue=catalogue,
         alerts=read_alerts(values["alerts"], source, warnings, with_keys=with_keys),
+        sign_in=read_sign_in(values["sign_in"], source, warnings, with_keys=with_keys),
         kinds=kinds,
         providers=providers,
         secret=Secret(environ["MODELGATES_SECRET"]) if "MODELGATES_SECRET" in environ else None,

@@ -20,6 +20,7 @@ from modelgates_server.config.alerts import (
     percents,
     smtp_address,
 )
+from modelgates_server.config.sign_in import domains, issuer_address, scopes
 from modelgates_server.errors import BadRequest
 from modelgates_server.money import nusd_from_usd
 
@@ -84,6 +85,15 @@ def _destinations(value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(item.lower() for item in value))
 
 
+def _networks(value: Any) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    try:
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return tuple(dict.fromkeys(map(ipaddress.ip_network, value)))
+    except ValueError:
+        pass
+    raise ValueError('a list of networks, such as ["10.1.0.0/16", "192.0.2.7"]')
+
+
 def _is_destination(text: str) -> bool:
     try:
         ipaddress.ip_network(text)
@@ -135,11 +145,15 @@ FLAG = Kind("true or false", _flag, _truth)
 USD = Kind("USD as text", _usd)
 SLUGS = Kind("list of slugs", _slugs, _items)
 DESTINATIONS = Kind("list of networks and names", _destinations, _items)
+NETWORKS = Kind("list of networks", _networks, _items)
 ADDRESS = Kind("address", web_address)
 EMAIL = Kind("e-mail address", email_address)
 EMAILS = Kind("list of e-mail addresses", email_addresses, _items)
 SMTP = Kind("mail server", smtp_address)
 HOOK = Kind("address", hook_address)
+ISSUER = Kind("address", issuer_address)
+SCOPES = Kind("list of scopes", scopes, _items)
+DOMAINS = Kind("list of mail domains", domains, _items)
 PERCENTS = Kind("list of percents", percents, percent_items)
 FILE = Kind("file", lambda value: Path(_text(value)))
 
@@ -171,11 +185,14 @@ SETTINGS = (
     Setting("server", "tls_key", FILE, None, "Private key (PEM) for https; needs tls_cert."),
     Setting("server", "outbound_allow", DESTINATIONS, [],
             "Private networks and host names that webhooks may be sent to; public addresses need no entry."),
+    Setting("server", "trusted_proxies", NETWORKS, [],
+            "Your reverse proxies: their X-Forwarded-For is believed, so that wrong passwords slow down who sends them, not everybody."),
     Setting("database", "url", TEXT, None, "Where rows are kept. [default: SQLite, in the data directory]"),
     Setting("credits", "initial_grant_usd", USD, "100", "Credit of a new installation, granted once.",
             field="initial_grant_nusd"),
     Setting("credits", "api_grants", FLAG, False,  # noqa: FBT003
-            "Whether management keys may add credit over the API; otherwise only this machine's commands do."),
+            "Whether management keys may add credit over the API, and admins of every organization in the console; otherwise this"
+            " machine's commands do, and admins of the first organization in the console."),
     Setting("routing", "order", SLUGS, ["anthropic", "claude-on-aws", "bedrock", "vertex", "foundry"],
             "Which provider is tried first, by slug; those not named follow in the order of the file."),
     Setting("routing", "attempts_max", ATTEMPTS, 5, "Most attempts for one request, over all providers."),
@@ -202,13 +219,21 @@ SETTINGS = (
     Setting("alerts", "smtp_url", SMTP, None,
             "The mail server: smtps://user@host:465 (TLS) or smtp://user@host:587 (STARTTLS; in the clear on this machine only)."),
     Setting("alerts", "smtp_password", TEXT, None, "Its password: env:NAME, file:PATH, or the password itself."),
+    Setting("sign_in", "password", FLAG, True, "Whether people may sign in with a password; links work in any case."),  # noqa: FBT003
+    Setting("sign_in", "oidc_issuer", ISSUER, None,
+            "The identity provider (OpenID Connect) where people sign in; its redirect address is public_url and /sign-in/oidc/callback."),
+    Setting("sign_in", "oidc_client_id", TEXT, None, "What the provider calls this gateway."),
+    Setting("sign_in", "oidc_client_secret", TEXT, None,
+            "The client's secret: env:NAME, file:PATH, or the secret itself, which is warned about. A public client has none."),
+    Setting("sign_in", "oidc_scopes", SCOPES, ["openid", "email", "profile"], "What the provider is asked for."),
+    Setting("sign_in", "oidc_join_domains", DOMAINS, [],
+            "Whose verified address is in one of these becomes a member on the first sign-in; others must be members or invited."),
+    Setting("sign_in", "oidc_name", TEXT, "single sign-on", "What the button calls the provider, after the words: Sign in with."),
 )  # fmt: skip
 
 NOT_BUILT = {
     ("server", "admin_listen"): "a separate address for management and console",
-    ("server", "trusted_proxies"): "reading client addresses from a proxy's headers",
-    ("privacy", None): "switching on the storage of prompts (they are never stored)",
-    ("sign_in", None): "sign-in other than by link",
+    ("privacy", None): "switching on the storage of prompts for everybody (each workspace opts in for itself)",
 }
 """Settings of the design that this version does not have: refused, because silence would look like consent."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -53,7 +54,8 @@ class Secret:
 class Server:
     """Where the gateway listens. `drain_s` is how long running requests may take to finish when it stops.
 
-    `outbound_allow` are networks and names that the destination guard lets pass (`outbound/guard.py`).
+    `outbound_allow` are networks and names that the destination guard lets pass (`outbound/guard.py`); `trusted_proxies` are
+    believed when they say whose request they pass on.
     """
 
     host: str
@@ -64,6 +66,7 @@ class Server:
     tls_cert: Path | None
     tls_key: Path | None
     outbound_allow: tuple[str, ...]
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,22 @@ class Alerts:
 
 
 @dataclass(frozen=True, slots=True)
+class SignIn:
+    """How people sign in besides by link: with a `password`, or at an identity provider (OpenID Connect) if there is an issuer.
+
+    Whoever has a verified address in one of `oidc_join_domains` may join; `oidc_name` is what the button calls the provider.
+    """
+
+    password: bool
+    oidc_issuer: str | None
+    oidc_client_id: str | None
+    oidc_client_secret: Secret | None
+    oidc_scopes: tuple[str, ...]
+    oidc_join_domains: tuple[str, ...]
+    oidc_name: str
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderConfig:
     """One upstream. `base_url` has no trailing slash and no ``/v1``; it is empty for the sandbox.
 
@@ -183,6 +202,7 @@ class Config:
     routing: Routing
     catalogue: Catalogue
     alerts: Alerts
+    sign_in: SignIn
     kinds: Kinds
     providers: tuple[ProviderConfig, ...]
     secret: Secret | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import quote
 
 import sqlalchemy as sa
 
@@ -12,6 +13,11 @@ from modelgates_server.storage.portable import upsert
 
 SERVED_URL: Final = "served_url"
 """Its name in `meta`. It is a fact about the database, not a change that somebody made, so no audit row goes with it."""
+
+
+def sign_in_url(origin: str, token: str) -> str:
+    """Give the link that signs its holder in, once."""
+    return f"{origin.rstrip('/')}/sign-in?token={quote(token, safe='')}"
 
 
 def note_served_url(engine: sa.Engine, url: str) -> None:

@@ -54,16 +54,34 @@ def assign_keys(
 ) -> int:
     """Give a guardrail to keys, all of them or none; count them. Raises BadRequest, NotFound."""
     with change(engine, now_s) as changing:
-        row = _assignable(changing, organization_id, guardrail_id, key_hashes)
-        hashes = list(dict.fromkeys(key_hashes))
-        for key_hash in hashes:
-            _check_key(changing.connection, organization_id, key_hash)
-        changing.bump_policy()
-        for key_hash in hashes:
-            _give(changing, _OF_KEYS, "key_hash", key_hash, row, actor)
-        count_under(changing, row, Scope.KEY, hashes)
-        changing.note(Note(organization_id, actor, "guardrail.assign", row.id, {"keys": hashes}))
-        return len(hashes)
+        return give_to_keys(changing, organization_id, guardrail_id, key_hashes, actor)
+
+
+def give_to_keys(
+    changing: Change, organization_id: str, guardrail_id: str, key_hashes: Sequence[str], actor: str
+) -> int:
+    """Give a guardrail to keys as part of a larger change; count them. Raises BadRequest, NotFound."""
+    row = _assignable(changing, organization_id, guardrail_id, key_hashes)
+    hashes = list(dict.fromkeys(key_hashes))
+    for key_hash in hashes:
+        _check_key(changing.connection, organization_id, key_hash)
+    changing.bump_policy()
+    for key_hash in hashes:
+        _give(changing, _OF_KEYS, "key_hash", key_hash, row, actor)
+    count_under(changing, row, Scope.KEY, hashes)
+    changing.note(Note(organization_id, actor, "guardrail.assign", row.id, {"keys": hashes}))
+    return len(hashes)
+
+
+def take_from_key(changing: Change, organization_id: str, key_hash: str, actor: str) -> None:
+    """Take whatever guardrail a key has of its own from it, as part of a larger change."""
+    mine = (_OF_KEYS.c.key_hash == key_hash, _OF_KEYS.c.organization_id == organization_id)
+    guardrail_id = changing.connection.execute(sa.select(_OF_KEYS.c.guardrail_id).where(*mine)).scalar_one_or_none()
+    if guardrail_id is None:
+        return
+    changing.bump_policy()
+    changing.connection.execute(sa.delete(_OF_KEYS).where(*mine))
+    changing.note(Note(organization_id, actor, "guardrail.unassign", guardrail_id, {"key_hash": [key_hash]}))
 
 
 def assign_members(

@@ -17,6 +17,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from modelgates_server.errors import BadRequest
+from modelgates_server.management import audit_extract
 from modelgates_server.management.change import AUDIT_HEAD
 from modelgates_server.management.paging import Page, page
 from modelgates_server.storage import chain, schema
@@ -24,6 +25,7 @@ from modelgates_server.storage.engine import reading
 
 _AUDIT = schema.audit.c
 _ROWS_AT_ONCE: Final = 1_000
+_WORDS_OF_ROWS: Final = 5_000
 _PURPOSE: Final = b"modelgates audit head, version 1"
 """Keeps this use of the secret apart from every other."""
 
@@ -65,17 +67,40 @@ def list_audit(
     engine: sa.Engine, organization_id: str, wanted: AuditFilter, offset: int, limit: int | None
 ) -> Page[AuditRow]:
     """Give an organisation's changes, newest first."""
-    equal = ((_AUDIT.action, wanted.action), (_AUDIT.actor, wanted.actor), (_AUDIT.target, wanted.target))
-    conditions = [_AUDIT.organization_id == organization_id]
-    conditions += [column == value for column, value in equal if value is not None]
-    if wanted.since_s is not None:
-        conditions.append(_AUDIT.created_at_s >= wanted.since_s)
-    if wanted.until_s is not None:
-        conditions.append(_AUDIT.created_at_s < wanted.until_s)
+    conditions = _conditions(organization_id, wanted)
     columns = [_AUDIT[name] for name in AuditRow.__slots__]
     query = sa.select(*columns).where(*conditions).order_by(_AUDIT.id.desc())
     with reading(engine) as connection:
         return page(connection, query, lambda row: AuditRow(**row), offset, limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Actions and actors of an organisation's newest changes, each once and sorted."""
+
+    actions: tuple[str, ...]
+    actors: tuple[str, ...]
+
+
+def audit_before(
+    engine: sa.Engine, organization_id: str, wanted: AuditFilter, before: int | None, limit: int
+) -> list[tuple[int, AuditRow]]:
+    """Give changes older than the one with number `before`, or the newest, newest first, each with its number."""
+    conditions = _conditions(organization_id, wanted)
+    conditions += [] if before is None else [_AUDIT.id < before]
+    columns = [_AUDIT[name] for name in AuditRow.__slots__]
+    query = sa.select(_AUDIT.id, *columns).where(*conditions).order_by(_AUDIT.id.desc()).limit(limit)
+    with reading(engine) as connection:
+        return [(row[0], AuditRow(*row[1:])) for row in connection.execute(query)]
+
+
+def words_of(engine: sa.Engine, organization_id: str) -> Words:
+    """Give what the newest changes can be filtered by."""
+    mine = sa.select(_AUDIT.action, _AUDIT.actor).where(_AUDIT.organization_id == organization_id)
+    newest = mine.order_by(_AUDIT.id.desc()).limit(_WORDS_OF_ROWS).subquery()
+    with reading(engine) as connection:
+        found = connection.execute(sa.select(newest.c.action, newest.c.actor).distinct()).all()
+    return Words(*(tuple(sorted({row[place] for row in found})) for place in (0, 1)))
 
 
 def verify(engine: sa.Engine) -> Verdict:
@@ -106,9 +131,11 @@ def signed_head(secret: bytes, head: str, rows: int, now_s: float) -> dict[str, 
 def verify_export(engine: sa.Engine, secret: bytes, lines: Iterable[str]) -> Verdict:
     """Compare an export with the log: it must be ours and whole, and the log must still begin with it.
 
-    Raises BadRequest for a file that is no export.
+    Of an extract (`audit_extract.py`) the log must still have every row. Raises BadRequest for a file that is no export.
     """
     *rows, told = _parsed(lines)
+    if "organization_id" in told:
+        return Verdict(audit_extract.first_difference(engine, secret, rows, told), len(rows))
     if not hmac.compare_digest(str(told.get("signature")), _signature(secret, told)):
         return Verdict("the export was not signed by this installation, or its last line was altered", len(rows))
     if len(rows) != told["rows"]:
@@ -124,6 +151,17 @@ def verify_export(engine: sa.Engine, secret: bytes, lines: Iterable[str]) -> Ver
         fewer = f"the log has only {counted.rows} rows" if counted.rows < told["rows"] else "the log was rewritten"
         broken = f"the export holds {told['rows']} rows; {fewer}"
     return Verdict(broken, counted.rows)
+
+
+def _conditions(organization_id: str, wanted: AuditFilter) -> list[sa.ColumnElement[bool]]:
+    equal = ((_AUDIT.action, wanted.action), (_AUDIT.actor, wanted.actor), (_AUDIT.target, wanted.target))
+    conditions = [_AUDIT.organization_id == organization_id]
+    conditions += [column == value for column, value in equal if value is not None]
+    if wanted.since_s is not None:
+        conditions.append(_AUDIT.created_at_s >= wanted.since_s)
+    if wanted.until_s is not None:
+        conditions.append(_AUDIT.created_at_s < wanted.until_s)
+    return conditions
 
 
 class _Counted:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
-from modelgates_server.errors import BadRequest, NotFound
+from modelgates_server.errors import BadRequest, Forbidden, NotFound
 from modelgates_server.ledger import credit
 from modelgates_server.ledger.credit import Movement, Moves, Standing
 from modelgates_server.ledger.units import customer
 from modelgates_server.management.change import Change, Note, change
+from modelgates_server.management.idempotency import Form, do_once
 from modelgates_server.management.paging import Page, page
 from modelgates_server.money import usd_text
 from modelgates_server.privacy import visible
@@ -62,21 +63,34 @@ def grant_credits(
     return give_credits(engine, organization_id, Movement(Moves.GRANT, amount_nusd, note, actor), now_s).standing
 
 
-def give_credits(engine: sa.Engine, organization_id: str, movement: Movement, now_s: float) -> Moved:
-    """Add credit: a grant or a top-up. Raises BadRequest unless the amount is above zero and at most a million USD."""
+def give_credits(
+    engine: sa.Engine, organization_id: str, movement: Movement, now_s: float, form: Form | None = None
+) -> Moved:
+    """Add credit: a grant or a top-up; with a form, once. Raises DoneAlready.
+
+    Raises BadRequest unless the amount is above zero and at most a million USD.
+    """
     if movement.amount_nusd <= 0:
         raise BadRequest(f"a {movement.kind} must be more than zero; to take credit away, make an adjustment")
     with change(engine, now_s) as changing:
+        _once(changing, organization_id, form)
         return _moved(changing, organization_id, movement)
 
 
-def adjust_credits(
-    engine: sa.Engine, organization_id: str, amount_nusd: int, note: str, actor: str, now_s: float
+def adjust_credits(  # noqa: PLR0913 - how much, why and who
+    engine: sa.Engine,
+    organization_id: str,
+    amount_nusd: int,
+    note: str,
+    actor: str,
+    now_s: float,
+    form: Form | None = None,
 ) -> Moved:
-    """Adjust the credit upwards or (below zero) downwards; a note must say why. Raises BadRequest."""
+    """Adjust the credit upwards or (below zero) downwards; a note must say why. With a form, once. Raises BadRequest, DoneAlready."""
     if not visible(note, NOTE_CHARACTERS_MAX):
         raise BadRequest("an adjustment needs a note that says why")
     with change(engine, now_s) as changing:
+        _once(changing, organization_id, form)
         return _moved(changing, organization_id, Movement(Moves.CORRECTION, amount_nusd, note, actor))
 
 
@@ -88,12 +102,14 @@ def refund_credits(  # noqa: PLR0913 - what, how much, why and who
     note: str,
     actor: str,
     now_s: float,
+    form: Form | None = None,
 ) -> Moved:
-    """Give back what a generation was charged, or (with an amount) a part of it.
+    """Give back what a generation was charged, or (with an amount) a part of it; with a form, once. Raises DoneAlready.
 
     Raises NotFound for a generation of nobody or of somebody else, BadRequest for more than is left of its charge.
     """
     with change(engine, now_s) as changing:
+        _once(changing, organization_id, form)
         _close_estimate(changing, organization_id, generation_id)
         left_nusd = _charged(changing.connection, organization_id, generation_id)
         left_nusd -= _refunded(changing.connection, organization_id, generation_id)
@@ -141,17 +157,40 @@ def transfer_credits(  # noqa: PLR0913 - from whom, to whom, how much, why and w
 
 def list_transactions(engine: sa.Engine, organization_id: str, offset: int, limit: int | None) -> Page[Transaction]:
     """Give a page of what changed the credit, newest first. What requests used is in the activity."""
-    query = (
-        sa.select(_ENTRIES)
-        .where(
-            _ENTRIES.c.organization_id == organization_id,
-            _ENTRIES.c.kind.in_([str(kind) for kind in Moves]),
-            sa.text(schema.FEW),
-        )
-        .order_by(_ENTRIES.c.id.desc())
-    )
     with reading(engine) as connection:
-        return page(connection, query, _transaction, offset, limit)
+        return page(connection, _transactions(organization_id), _transaction, offset, limit)
+
+
+def transactions_before(
+    engine: sa.Engine, organization_id: str, before_id: int | None, limit: int
+) -> list[Transaction]:
+    """Give up to `limit` changes of the credit, newest first, from those before one (None: from the newest)."""
+    query = _transactions(organization_id)
+    if before_id is not None:
+        query = query.where(_ENTRIES.c.id < before_id)
+    with reading(engine) as connection:
+        return [_transaction(row) for row in connection.execute(query.limit(limit)).mappings()]
+
+
+def check_may_move(engine: sa.Engine, organization_id: str, *, api_grants: bool) -> None:
+    """Whether an administrator who is signed in may add credit or take it away. Raises Forbidden.
+
+    Credit is the operator's money. Whoever runs the gateway is at home in the organisation that was there first; the others'
+    administrators need the operator's leave, as management keys do.
+    """
+    organizations = schema.organizations.c
+    first = sa.select(organizations.id).order_by(organizations.created_at_s, organizations.id).limit(1)
+    with reading(engine) as connection:
+        if not api_grants and connection.execute(first).scalar_one_or_none() != organization_id:
+            raise Forbidden(
+                "Credit of this organization comes from whoever runs the gateway.",
+                remedy="they use `modelgates credits grant`, or set [credits] api_grants = true",
+            )
+
+
+def _once(changing: Change, organization_id: str, form: Form | None) -> None:
+    if form is not None:
+        do_once(changing, organization_id, form)
 
 
 def _moved(changing: Change, organization_id: str, movement: Movement) -> Moved:
@@ -163,6 +202,18 @@ def _moved(changing: Change, organization_id: str, movement: Movement) -> Moved:
         details["generation_id"] = movement.generation_id
     changing.note(Note(organization_id, movement.author, f"credits.{WORDS[kind]}", organization_id, details))
     return _told(changing.connection, organization_id, entry_id)
+
+
+def _transactions(organization_id: str) -> sa.Select[Any]:
+    return (
+        sa.select(_ENTRIES)
+        .where(
+            _ENTRIES.c.organization_id == organization_id,
+            _ENTRIES.c.kind.in_([str(kind) for kind in Moves]),
+            sa.text(schema.FEW),
+        )
+        .order_by(_ENTRIES.c.id.desc())
+    )
 
 
 def _told(connection: sa.Connection, organization_id: str, entry_id: int) -> Moved:

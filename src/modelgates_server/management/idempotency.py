@@ -6,12 +6,14 @@ so it is stored sealed; this module never sees its text.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
 import sqlalchemy as sa
 
-from modelgates_server.errors import Conflict, KeyReused
+from modelgates_server.errors import BadRequest, Conflict, KeyReused
+from modelgates_server.management.change import Change
 from modelgates_server.storage import schema
 from modelgates_server.storage.engine import transaction
 from modelgates_server.storage.portable import upsert
@@ -26,6 +28,11 @@ _UNKNOWN: Final = (
     " send it again under a new key."
 )
 
+FORM_STATUS: Final = 303
+"""What stands in a form's row for the answer, which leads to the page that shows what was done. No API key of a client can be a form's:
+those have no line breaks."""
+
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{16,64}")
 _TABLE = schema.idempotency
 
 
@@ -66,6 +73,35 @@ def claim(engine: sa.Engine, wanted: Claim) -> Kept | None:
             return Kept(found["status"], found["sealed"])
         running = found["created_at_s"] + CLAIM_S > wanted.claimed_at_s
         raise Conflict(_RUNNING if running else _UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form that must be done once, however often it is sent: what it was given when it was shown, and a digest of what was typed."""
+
+    token: str
+    digest: str
+
+
+class DoneAlready(Conflict):
+    """This form was sent before, and what it says is done."""
+
+
+def do_once(changing: Change, organization_id: str, form: Form) -> None:
+    """Note in the change itself that a form is done: it is done together with that, or not at all.
+
+    Raises DoneAlready the second time, BadRequest when something else was typed then, or when it is no form of a page of ours.
+    """
+    if not _TOKEN.fullmatch(form.token):
+        raise BadRequest("open the page again, and send the form from there")
+    claimed = Claim(organization_id, f"form\n{form.token}", form.digest, changing.now_s)
+    row = upsert(changing.connection, _TABLE).values({**_row(claimed), "status": FORM_STATUS, "sealed": ""})
+    if changing.connection.execute(row.on_conflict_do_nothing().returning(_TABLE.c.key)).first() is not None:
+        return
+    before = changing.connection.execute(sa.select(_TABLE.c.request_digest).where(*_mine(claimed))).scalar_one()
+    if before != form.digest:
+        raise BadRequest("this form was sent before with something else in it; open the page again to send another one")
+    raise DoneAlready
 
 
 def keep(engine: sa.Engine, done: Claim, status: int, sealed: str) -> None:

@@ -147,6 +147,14 @@ def list_invitations(
         return page(connection, query, _row, offset, limit)
 
 
+def open_invitations(engine: sa.Engine, organization_id: str, now_s: float, limit: int) -> list[InvitationRow]:
+    """Give the organisation's invitations that can still be accepted, newest first, up to `limit`."""
+    live = (_INVITATIONS.c.organization_id == organization_id, *_pending(), _INVITATIONS.c.expires_at_s > int(now_s))
+    query = sa.select(_INVITATIONS).where(*live).order_by(_INVITATIONS.c.created_at_s.desc(), _INVITATIONS.c.id.desc())
+    with reading(engine) as connection:
+        return [_row(row) for row in connection.execute(query.limit(limit)).mappings()]
+
+
 def find_invitation(engine: sa.Engine, organization_id: str, invitation_id: str) -> InvitationRow:
     """Find an invitation. Raises NotFound."""
     with reading(engine) as connection:
@@ -183,20 +191,31 @@ def accept_invitation(engine: sa.Engine, token: str, now_s: float) -> Accepted:
     became a member's meanwhile.
     """
     with change(engine, now_s) as changing:
-        live = (_INVITATIONS.c.token_hash == _hash(token), *_pending(), _INVITATIONS.c.expires_at_s > changing.now_s)
-        used = sa.update(_INVITATIONS).where(*live).values(accepted_at_s=changing.now_s).returning(_INVITATIONS)
-        found = changing.connection.execute(used).mappings().one_or_none()
-        if found is None:
+        member = _accept(changing, _INVITATIONS.c.token_hash == _hash(token))
+        if member is None:
             raise NotFound(_DEAD, remedy="ask an admin for a new one")
-        invitation = _row(found)
-        changing.bump_policy()
-        member = store_member(
-            changing, invitation.organization_id, NewMember(invitation.name, invitation.email, invitation.role)
-        )
-        _keep_promises(changing, invitation, member)
-        note = Note(invitation.organization_id, member.id, "invitation.accept", invitation.id, {"member_id": member.id})
-        changing.note(note)
         return Accepted(member, sessions.create_link(changing.connection, member.id, now_s))
+
+
+def accept_for(changing: Change, organization_id: str, email: str) -> MemberRow | None:
+    """Accept the open invitation of an address whose owner is here; None when there is none. An address has one at most."""
+    return _accept(changing, _INVITATIONS.c.organization_id == organization_id, _INVITATIONS.c.email == email)
+
+
+def _accept(changing: Change, *which: sa.ColumnElement[bool]) -> MemberRow | None:
+    live = (*which, *_pending(), _INVITATIONS.c.expires_at_s > changing.now_s)
+    used = sa.update(_INVITATIONS).where(*live).values(accepted_at_s=changing.now_s).returning(_INVITATIONS)
+    found = changing.connection.execute(used).mappings().one_or_none()
+    if found is None:
+        return None
+    invitation = _row(found)
+    changing.bump_policy()
+    wanted = NewMember(invitation.name, invitation.email, invitation.role)
+    member = store_member(changing, invitation.organization_id, wanted)
+    _keep_promises(changing, invitation, member)
+    details = {"member_id": member.id}
+    changing.note(Note(invitation.organization_id, member.id, "invitation.accept", invitation.id, details))
+    return member
 
 
 def _keep_promises(changing: Change, invitation: InvitationRow, member: MemberRow) -> None:

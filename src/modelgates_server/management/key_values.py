@@ -14,6 +14,8 @@ from modelgates_server.privacy import visible
 
 NAME_CHARACTERS_MAX = 100
 RATE_MAX = 10**9
+EXPIRES_WITHIN_S: Final = 100 * 366 * 86_400
+"""A hundred years: whoever wants longer wants a key that never ends. Beyond the year 9999 a time cannot even be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +127,13 @@ def check_name(name: str) -> None:
 
 
 def check_expiry(expires_at_s: int | None, now_s: int) -> None:
-    """Refuse an expiry that has passed."""
-    if expires_at_s is not None and expires_at_s <= now_s:
+    """Refuse an expiry that has passed, or that nobody will live to see."""
+    if expires_at_s is None:
+        return
+    if expires_at_s <= now_s:
         raise BadRequest("the expiry is in the past")
+    if expires_at_s > now_s + EXPIRES_WITHIN_S:
+        raise BadRequest("the expiry is more than a hundred years away; without one the key never ends")
 
 
 def check_reset(limit_nusd: int | None, limit_reset: str | None) -> None:

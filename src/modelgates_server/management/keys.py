@@ -90,7 +90,7 @@ def add_key(changing: Change, pepper: bytes, organization_id: str, wanted: NewKe
     changing.connection.execute(sa.insert(_KEYS).values(row))
     shown = {name: row[name] for name in _NOTED}
     changing.note(Note(organization_id, actor, "key.create", key_hash, shown))
-    return minted.secret, _found(changing.connection, organization_id, key_hash)
+    return minted.secret, key_in(changing.connection, organization_id, key_hash)
 
 
 def list_keys(engine: sa.Engine, organization_id: str) -> list[KeyRow]:
@@ -116,13 +116,13 @@ def page_keys(
         if not wanted.everywhere:
             workspace = workspace_in(connection, organization_id, wanted.workspace_id)
             query = query.where(_KEYS.c.workspace_id == workspace.id)
-        return page(connection, query, _key_row, offset, limit)
+        return page(connection, query, key_row, offset, limit)
 
 
 def get_key(engine: sa.Engine, organization_id: str, key_hash: str) -> KeyRow:
     """Give the key of that hash. Raises NotFound."""
     with reading(engine) as connection:
-        return _found(connection, organization_id, key_hash)
+        return key_in(connection, organization_id, key_hash)
 
 
 def find_key(engine: sa.Engine, organization_id: str, selector: str) -> KeyRow:
@@ -154,7 +154,7 @@ def update_key(
     (design decision 14). Raises BadRequest, NotFound.
     """
     with change(engine, now_s) as changing:
-        return _update(changing, organization_id, key_hash, changes, "key.update", actor)
+        return change_key(changing, organization_id, key_hash, changes, "key.update", actor)
 
 
 def set_key_disabled(
@@ -168,13 +168,13 @@ def set_key_disabled(
     """Switch a key off or on. Once this returns, no process admits a request of a key that is off (design decision 14)."""
     with change(engine, now_s) as changing:
         action = "key.disable" if disabled else "key.enable"
-        return _update(changing, organization_id, key_hash, {"disabled": disabled}, action, actor)
+        return change_key(changing, organization_id, key_hash, {"disabled": disabled}, action, actor)
 
 
 def delete_key(engine: sa.Engine, organization_id: str, key_hash: str, actor: str, now_s: float) -> None:
     """Delete a key for good; its past use stays in the books. Raises NotFound."""
     with change(engine, now_s) as changing:
-        row = _found(changing.connection, organization_id, key_hash)
+        row = key_in(changing.connection, organization_id, key_hash)
         _store(changing, row, {"deleted_at_s": changing.now_s}, "key.delete", actor)
         _close_meters(changing, key_hash, 1)
 
@@ -191,7 +191,7 @@ def update_key_limit(  # noqa: PLR0913 - who, whose, what and when
     """Change or (with None) lift a key's limit; what it used in the window counts. Raises BadRequest, NotFound."""
     wanted = {"limit_nusd": limit_nusd, "limit_reset": limit_reset}
     with change(engine, now_s) as changing:
-        return _update(changing, organization_id, key_hash, wanted, "key.limit", actor)
+        return change_key(changing, organization_id, key_hash, wanted, "key.limit", actor)
 
 
 def set_key_routing(
@@ -199,13 +199,14 @@ def set_key_routing(
 ) -> KeyRow:
     """Set or (with None) take back a key's provider preferences (see `stored_routing`). Raises BadRequest, NotFound."""
     with change(engine, now_s) as changing:
-        return _update(changing, organization_id, key_hash, {"routing": routing}, "key.routing", actor)
+        return change_key(changing, organization_id, key_hash, {"routing": routing}, "key.routing", actor)
 
 
-def _update(
+def change_key(
     changing: Change, organization_id: str, key_hash: str, changes: Mapping[str, Any], action: str, actor: str
 ) -> KeyRow:
-    row = _found(changing.connection, organization_id, key_hash)
+    """Change a key as part of a larger change: see `update_key`. `action` is what the audit log calls it."""
+    row = key_in(changing.connection, organization_id, key_hash)
     if unknown := changes.keys() - CHANGEABLE:
         raise AssertionError(f"{sorted(unknown)} cannot be changed")
     if "limit_nusd" in changes and changes["limit_nusd"] is None:
@@ -215,7 +216,7 @@ def _update(
         changes = {**changes, "workspace_id": workspace.id}
     _check_changes(changing, row, changes)
     _store(changing, row, _stored(changes), action, actor)
-    changed = _found(changing.connection, organization_id, key_hash)
+    changed = key_in(changing.connection, organization_id, key_hash)
     if changed.disabled is not row.disabled:
         _close_meters(changing, key_hash, int(changed.disabled))
     meter = changed.limit_meter
@@ -279,14 +280,16 @@ def _mine(organization_id: str) -> sa.Select[Any]:
     return sa.select(_KEYS).where(_KEYS.c.organization_id == organization_id, _KEYS.c.deleted_at_s.is_(None))
 
 
-def _found(connection: sa.Connection, organization_id: str, key_hash: str) -> KeyRow:
+def key_in(connection: sa.Connection, organization_id: str, key_hash: str) -> KeyRow:
+    """Read a live key of the organisation on an open connection. Raises NotFound."""
     row = connection.execute(_mine(organization_id).where(_KEYS.c.hash == key_hash)).mappings().one_or_none()
     if row is None:
         raise NotFound(_NO_SUCH, remedy=_REMEDY)
-    return _key_row(row)
+    return key_row(row)
 
 
-def _key_row(row: sa.RowMapping) -> KeyRow:
+def key_row(row: sa.RowMapping) -> KeyRow:
+    """Read a row of `api_keys`."""
     allowed = row["allowed_models"]
     same = {column: row[column] for column in KeyRow.__slots__ if column not in _CONVERTED}
     return KeyRow(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -91,6 +92,33 @@ def find_member(engine: sa.Engine, organization_id: str, selector: str) -> Membe
         return choose_member(connection, organization_id, selector)
 
 
+def change_member(
+    engine: sa.Engine, organization_id: str, member_id: str, changes: Mapping[str, str | None], actor: str, now_s: float
+) -> MemberRow:
+    """Change a member's `name`, or `email` (None: none). Raises BadRequest when they cannot be, or are somebody else's; NotFound."""
+    with change(engine, now_s) as changing:
+        row = member_in(changing.connection, organization_id, member_id)
+        after: dict[str, str | None] = {}
+        if "name" in changes:
+            after["name"] = member_name(changes["name"] or "")
+        if "email" in changes:
+            after["email"] = None if changes["email"] is None else mail_address(changes["email"])
+        after = {name: value for name, value in after.items() if value != getattr(row, name)}
+        if not after:
+            return row
+        refuse_known(changing.connection, organization_id, after.get("email"))
+        changing.connection.execute(sa.update(_MEMBERS).where(_MEMBERS.c.id == row.id).values(after))
+        changing.note(Note(organization_id, actor, "member.update", row.id, after))
+        return member_in(changing.connection, organization_id, row.id)
+
+
+def is_last_admin(engine: sa.Engine, organization_id: str, member_id: str) -> bool:
+    """Whether nobody else is an admin."""
+    query = _live(organization_id).where(_MEMBERS.c.role == ADMIN)
+    with reading(engine) as connection:
+        return [row["id"] for row in connection.execute(query).mappings()] == [member_id]
+
+
 def set_member_role(
     engine: sa.Engine, organization_id: str, member_id: str, role: str, actor: str, now_s: float
 ) -> MemberRow:
@@ -119,9 +147,8 @@ def remove_member(engine: sa.Engine, organization_id: str, member_id: str, actor
         changing.bump_policy()
         disabled = _close_keys(changing, row)
         _forget(changing, row)
-        changing.connection.execute(
-            sa.update(_MEMBERS).where(_MEMBERS.c.id == row.id).values(removed_at_s=changing.now_s)
-        )
+        gone = {"removed_at_s": changing.now_s, "password_hash": None, "password_set_at_s": None}
+        changing.connection.execute(sa.update(_MEMBERS).where(_MEMBERS.c.id == row.id).values(gone))
         changing.note(Note(organization_id, actor, "member.remove", row.id, {"disabled_keys": disabled}))
         return row
 

@@ -71,9 +71,7 @@ def create_organization(engine: sa.Engine, pepper: bytes, wanted: NewOrganizatio
 
 def found(changing: Change, name: str, admin: NewMember) -> tuple[OrganizationRow, WorkspaceRow, MemberRow]:
     """Make an organisation as part of a larger change: its row, its default workspace and its first admin."""
-    shown = visible(name, NAME_CHARACTERS_MAX + 1)
-    if not 1 <= len(shown) <= NAME_CHARACTERS_MAX:
-        raise BadRequest(f"an organization's name has from 1 to {NAME_CHARACTERS_MAX} characters")
+    shown = _name(name)
     if admin.role != ADMIN:
         raise BadRequest("the first member of an organization must be an admin")
     first = changing.connection.execute(sa.select(sa.func.min(_ORGANIZATIONS.c.created_at_s))).scalar_one()
@@ -105,6 +103,29 @@ def find_organization(engine: sa.Engine, selector: str | None = None) -> Organiz
     if len(fitting) > 1:
         raise BadRequest(f"{len(fitting)} organizations have that name", remedy="name one by its id")
     return fitting[0]
+
+
+def rename_organization(
+    engine: sa.Engine, organization_id: str, name: str, actor: str, now_s: float
+) -> OrganizationRow:
+    """Give an organisation another name. Raises BadRequest, NotFound."""
+    shown = _name(name)
+    mine = _ORGANIZATIONS.c.id == organization_id
+    with change(engine, now_s) as changing:
+        before = changing.connection.execute(sa.select(_ORGANIZATIONS).where(mine)).mappings().one_or_none()
+        if before is None:
+            raise NotFound("there is no such organization")
+        if before["name"] != shown:
+            changing.connection.execute(sa.update(_ORGANIZATIONS).where(mine).values(name=shown))
+            changing.note(Note(organization_id, actor, "organization.rename", organization_id, {"name": shown}))
+        return OrganizationRow(organization_id, shown, before["created_at_s"])
+
+
+def _name(name: str) -> str:
+    shown = visible(name, NAME_CHARACTERS_MAX + 1)
+    if not 1 <= len(shown) <= NAME_CHARACTERS_MAX:
+        raise BadRequest(f"an organization's name has from 1 to {NAME_CHARACTERS_MAX} characters")
+    return shown
 
 
 def _row(row: sa.RowMapping) -> OrganizationRow:

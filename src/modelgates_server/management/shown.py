@@ -19,12 +19,12 @@ from modelgates_server.management.describe import rfc3339
 from modelgates_server.management.guardrails import TRAINING, ZDR_GROUPS, GuardrailRow, default_guardrail_id
 from modelgates_server.management.invitations import InvitationRow
 from modelgates_server.management.members import MemberRow
+from modelgates_server.management.prompt_log import EVERY_PPM, prompt_log_of
 from modelgates_server.management.rates import Paced
 from modelgates_server.management.workspaces import Place, WorkspaceRow
 
 ROLE_PREFIX: Final = "org:"
 PROMISES: Final = (
-    "is_observability_io_logging_enabled",
     "is_observability_broadcast_enabled",
     "is_data_discount_logging_enabled",
 )
@@ -68,6 +68,7 @@ def invitation_data(row: InvitationRow, now_s: float) -> dict[str, Any]:
 def workspace_data(row: WorkspaceRow, *, include_byok: bool) -> dict[str, Any]:
     """Describe a workspace; `include_byok` says whether its budgets count what own provider keys are asked."""
     sort = json.loads(row.routing).get("sort") if row.routing else None
+    log = prompt_log_of(row)
     return {
         "id": row.id,
         "name": row.name,
@@ -82,8 +83,11 @@ def workspace_data(row: WorkspaceRow, *, include_byok: bool) -> dict[str, Any]:
         "default_provider_sort": sort.get("by") if isinstance(sort, dict) else sort,
         "provider": None if row.routing is None else msgspec.Raw(row.routing.encode()),
         "include_byok_in_budgets": include_byok,
-        "io_logging_api_key_ids": row.settings.get("io_logging_api_key_ids"),
-        "io_logging_sampling_rate": row.settings.get("io_logging_sampling_rate", 1),
+        "is_observability_io_logging_enabled": log.enabled,
+        "io_logging_api_key_ids": None,  # keys have no numbers here
+        "io_logging_api_key_hashes": None if log.key_hashes is None else list(log.key_hashes),
+        "io_logging_sampling_rate": log.sampling_ppm / EVERY_PPM,
+        "io_logging_retention_days": log.retention_days,
         **dict.fromkeys(PROMISES, False),
     }
 

@@ -96,7 +96,7 @@ def add_workspace(changing: Change, organization_id: str, wanted: NewWorkspace) 
         "created_at_s": changing.now_s if first is None else max(changing.now_s, first["created_at_s"] + 1),
         "routing": stored_routing(wanted.routing),
         "description": _description(wanted.description),
-        "settings": _settings(wanted.settings),
+        "settings": stored_settings(wanted.settings),
         "updated_at_s": changing.now_s,
         "deleted_at_s": None,
     }
@@ -126,7 +126,8 @@ def update_workspace(
     Raises BadRequest, NotFound.
     """
     with change(engine, now_s) as changing:
-        return _update(changing, workspace_in(changing.connection, organization_id, selector), changes, "update", actor)
+        row = workspace_in(changing.connection, organization_id, selector)
+        return changed_in(changing, row, changes, "update", actor)
 
 
 def set_workspace_routing(
@@ -138,7 +139,7 @@ def set_workspace_routing(
     """
     with change(engine, now_s) as changing:
         row = workspace_in(changing.connection, organization_id, selector)
-        return _update(changing, row, {"routing": routing}, "routing", actor)
+        return changed_in(changing, row, {"routing": routing}, "routing", actor)
 
 
 def delete_workspace(engine: sa.Engine, organization_id: str, selector: str, actor: str, now_s: float) -> None:
@@ -270,7 +271,10 @@ def _live(organization_id: str) -> sa.Select[Any]:
     )
 
 
-def _update(changing: Change, row: WorkspaceRow, changes: Mapping[str, Any], action: str, actor: str) -> WorkspaceRow:
+def changed_in(
+    changing: Change, row: WorkspaceRow, changes: Mapping[str, Any], action: str, actor: str
+) -> WorkspaceRow:
+    """Change a workspace as part of a larger change; `action` is what the audit log calls it. Raises BadRequest."""
     values = _changed(changing.connection, row, changes)
     if "routing" in values:
         changing.bump_policy()
@@ -293,7 +297,7 @@ def _changed(connection: sa.Connection, row: WorkspaceRow, changes: Mapping[str,
     if "routing" in changes:
         values["routing"] = stored_routing(changes["routing"])
     if "settings" in changes:
-        values["settings"] = _settings({**row.settings, **changes["settings"]})
+        values["settings"] = stored_settings({**row.settings, **changes["settings"]})
     return values
 
 
@@ -318,7 +322,8 @@ def _description(text: str | None) -> str | None:
     return None if text is None else visible(text, DESCRIPTION_CHARACTERS_MAX) or None
 
 
-def _settings(settings: Mapping[str, Any]) -> str | None:
+def stored_settings(settings: Mapping[str, Any]) -> str | None:
+    """Settings as they are stored, None when there are none. Raises BadRequest when they are too long."""
     kept = {name: value for name, value in settings.items() if value is not None}
     text = json.dumps(kept, separators=(",", ":"), sort_keys=True)
     if len(text) > SETTINGS_BYTES_MAX:

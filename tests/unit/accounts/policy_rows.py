@@ -27,6 +27,7 @@ def key(**changes: Any) -> dict[str, Any]:
         "expires_at_s": None,
         "routing": None,
         "workspace_routing": None,
+        "workspace_settings": None,
     } | changes
 
 

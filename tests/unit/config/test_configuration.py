@@ -49,7 +49,7 @@ def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -
         ("[server]\nhost = 3", 2, "host must be text"),
         ("server = 3", 1, "must be a section"),
         ('[server]\nadmin_listen = "127.0.0.1:1"', 2, "not built yet"),
-        ('[server]\ntrusted_proxies = ["10.0.0.0/8"]', 2, "not built yet"),
+        ('[server]\ntrusted_proxies = ["10.0.0.1/8"]', 2, "a list of networks"),
         ("[privacy]\nprompts = true\n", 1, "not built yet"),
         ("[routing]\nattempts_max = 11", 2, "a whole number from 1 to 10"),
         ('[catalogue]\nmodels = "nope.json"', 2, "there is no file"),
@@ -242,6 +242,6 @@ def test_an_order_that_names_nobody_is_warned_about(tmp_path: Path) -> None:
 
 def test_what_asks_for_nothing_is_accepted(tmp_path: Path) -> None:
     """An empty section or value of something that is not built yet is no reason to refuse."""
-    config = load(tmp_path, '[privacy]\n[server]\nadmin_listen = ""\ntrusted_proxies = []\n')
+    config = load(tmp_path, '[privacy]\n[server]\nadmin_listen = ""\n')
 
     assert config.server.port == 8787

@@ -9,7 +9,8 @@ import pytest
 
 from modelgates_server.accounts import keys
 from modelgates_server.accounts.values import KeyClass
-from modelgates_server.privacy import RedactingFormatter, loggable_headers, visible
+from modelgates_server.errors import BadRequest, StoreUnavailable
+from modelgates_server.privacy import RedactingFormatter, loggable_headers, unquoted, visible
 
 
 def line(message: str, **fields: object) -> str:
@@ -56,6 +57,66 @@ def test_keys_are_hidden_wherever_they_stand(secret: str) -> None:
 def test_credentials_of_any_form_are_hidden_by_what_announces_them(text: str) -> None:
     """A token that looks like nothing is known by the word before it."""
     assert "opaque-token-1" not in line("event", field=text)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("CANARY"), "ValueError: (its words are not shown)"),
+        (KeyError("CANARY"), "KeyError: (its words are not shown)"),
+        (BadRequest("model: CANARY"), "BadRequest: (its words are not shown)"),
+        (UnicodeDecodeError("utf-8", b"CANARY\xff", 6, 7, "CANARY"), "UnicodeDecodeError: (its words are not shown)"),
+        (StoreUnavailable("the disk is full"), "StoreUnavailable: the disk is full"),
+        (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
+        (ExceptionGroup("CANARY", [KeyError("CANARY")]), "KeyError: (its words are not shown)"),
+    ],
+)
+def test_an_exception_is_told_by_its_place_and_not_by_what_it_quotes(error: Exception, told: str) -> None:
+    """Its own words and those of what led to it; where it was raised is always told."""
+    first = ValueError("CANARY")
+    try:
+        try:
+            raise first
+        except ValueError as before:
+            raise error from before
+    except Exception:  # noqa: BLE001 - any of them
+        written = line("failed", exc_info=sys.exc_info())
+
+    assert "CANARY" not in written
+    assert told in written
+    assert written.count("test_privacy.py") >= 2
+
+
+SENT = '{"messages":[{"content":"My colleague Ann Lee earns 93250 \\u00fcber Zw\\u00f6lf at Wayne Enterprises, call +49 171 5551234"}]}'
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (
+            "max_tokens: 300000 > 128000, which is the maximum allowed",
+            "max_tokens: 300000 > 128000, which is the maximum allowed",
+        ),
+        (
+            "messages.0.content: the text 'Ann Lee earns 93250' is not allowed",
+            "messages.0.content: the text '…' is not allowed",
+        ),
+        ("blocked: WAYNE ENTERPR", "blocked: …"),
+        ("blocked: über Zwölf", "blocked: …"),
+        ("do not call 5551234 or +49 171", "do not … or +49 …"),
+        ("key sk-ant-abcdefgh12345678 is invalid", "key [hidden] is invalid"),
+        ("no access to deployment 0f9c3aa1b2c3d4e5f6a7b8c9", "no access to deployment …"),
+        ("overloaded", "overloaded"),
+    ],
+)
+def test_of_what_a_provider_says_nothing_is_kept_that_stands_in_the_request(said: str, kept: str) -> None:
+    """Whole words and the beginnings of words, in any letters, also as JSON escapes them; common words and foreign numbers pass."""
+    assert unquoted(said, SENT.encode()) == kept
+
+
+def test_of_what_is_said_about_a_very_long_request_only_common_words_are_kept() -> None:
+    """It is not looked through: that would hold up everybody else."""
+    assert unquoted("prompt is too long: 1234567 tokens, Ann", b"x" * 2_000_000) == "prompt is too long: … tokens, …"
 
 
 def test_no_value_begins_a_new_line_or_moves_the_cursor() -> None:
