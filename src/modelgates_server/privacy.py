@@ -1,17 +1,27 @@
 """The one door: what of a request, or of an error, may be written anywhere. By allow-list; the rest is not repeated.
 
+Prompts and answers are written nowhere, except for workspaces that opted in, and there by `activity/contents.py` alone: sealed, for a
+time, to be read by admins and never without an audit row. What a provider says about a failure may quote the prompt: `unquoted` lets
+pass what does not stand in the request.
+
 Log records are events: a short name and fields, written on one line as ``key=value``. Whatever a field holds, keys and
-tokens in it are replaced, and nothing in it can begin a new line or move a terminal's cursor (reliability-security 1.3).
+tokens in it are replaced, and nothing in it can begin a new line or move a terminal's cursor (reliability-security 1.3). Of an exception
+its place in the code is written; its own words only where they come from us or from the operating system, for others quote values.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+import sqlite3
 import sys
-from collections.abc import Iterable, Mapping
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
+
+from modelgates_server.errors import BadRequest, ModelGatesError, NotFound
 
 LOGGABLE_HEADERS: Final = frozenset(
     {
@@ -34,6 +44,44 @@ VALUE_CHARACTERS_MAX: Final = 2_000
 """Longest value of one field in a log line; a trace of an exception is longer."""
 
 TRACE_CHARACTERS_MAX: Final = 20_000
+
+SEARCHED_BYTES_MAX: Final = 1024 * 1024
+"""A request that is longer is not looked through for quotations: of what is said about it only common words pass."""
+
+_COMMON: Final = frozenset(
+    """
+    a about above access account accounts allowed also an and any anthropic api are argument array assistant at available aws azure
+    balance be because bedrock before between beta betas billing block blocks blocked body boolean but by cache cached can cannot
+    capacity check claude claude_code client code computer contact content context continue could count credit credits data day days
+    deployment developer disabled does document documents during each effort either empty enable enabled endpoint enough error errors
+    every exceed exceeded exceeds expected extra failed feature features field fields file files first for format found from function
+    google greater had has have haiku header headers high hour hours http id if image images in include inference input inputs instead
+    integer internal invalid invalid_request_error is issue it its json key keys large last later least length less level limit limited
+    limits list long low match max max_tokens maximum media_type message messages metadata method min minimum minute minutes missing
+    model models month more most must name need new no non not number object of off on once one only operation opus or org organization
+    other output over overloaded page parameter parameters per permission permitted please policy previous project prompt provided
+    provider quota range rate rates reached reason received region replace request requested requests require required reset resource
+    response retry role safety same schema second seconds see send server service should signature size sonnet source specified start
+    status stop stop_reason stream streaming string sufficient support supported system temperature text than that the their then there
+    these thinking this time timeout to token tokens too tool tool_choice tool_result tool_use tool_use_id tools top_k top_p try type
+    unable unauthorized unavailable unexpected unknown unsupported until up upgrade url usage use used user using valid value values
+    version vertex via was web were when where which will window with within without would you your
+    """.split()  # noqa: SIM905 - a list would take three hundred lines
+)
+"""Words that say nothing about who uses them: those of interfaces, and of the sentences in which they refuse."""
+
+_WORD: Final = re.compile(r"\w+")
+_ELISION: Final = "…"
+_ELISIONS: Final = re.compile(r"…(?:[^0-9A-Za-z…]*…)+")
+_SAFE_WORDS_MAX: Final = 20
+"""Characters: longer ones with digits in them are keys and names of somebody's things."""
+
+_TELLING: Final = (
+    ModelGatesError, OSError, sqlite3.Error, AttributeError, NameError, ImportError, TypeError, AssertionError, RuntimeError,
+)  # fmt: skip
+"""Exceptions whose words do not quote what people sent, but for `_QUOTING` among them."""
+
+_QUOTING: Final = (BadRequest, NotFound)
 
 _HIDDEN: Final = "[hidden]"
 _SECRETS: Final = re.compile(
@@ -68,6 +116,28 @@ def redacted(text: str) -> str:
     return _SECRETS.sub(_HIDDEN, text)
 
 
+def unquoted(text: str, sent: bytes) -> str:
+    """What a provider said about a request, without the words that stand in the request too, and without keys.
+
+    Common words pass. A word is looked for in small letters, as it is and as JSON may escape it, within longer words too.
+    """
+    body = sent.lower() if len(sent) <= SEARCHED_BYTES_MAX else None
+    told = _WORD.sub(lambda found: found[0] if _is_theirs(found[0].lower(), body) else _ELISION, redacted(text))
+    return _ELISIONS.sub(_ELISION, told)
+
+
+def _is_theirs(word: str, body: bytes | None) -> bool:
+    """Whether a word is the provider's own, not one of the request's."""
+    if word in _COMMON or (word.isdecimal() and len(word) <= 2):
+        return True
+    if body is None or (len(word) >= _SAFE_WORDS_MAX and not word.isalpha()):
+        return False
+    plain, escaped = word.encode("utf-8", "replace"), json.dumps(word)[1:-1].encode()
+    if len(word) > 3:
+        return plain not in body and escaped not in body
+    return re.search(rb"(?<!\w)(?:%s|%s)(?!\w)" % (re.escape(plain), re.escape(escaped)), body) is None
+
+
 class RedactingFormatter(logging.Formatter):
     """Writes a record as one line: time, level, logger, event, then its `extra` fields as ``key=value``."""
 
@@ -78,7 +148,7 @@ class RedactingFormatter(logging.Formatter):
         parts = [f"{time} {record.levelname.lower()} {record.name} {_line(_message(record), VALUE_CHARACTERS_MAX)}"]
         parts += [f"{_field_name(name)}={_value(value)}" for name, value in fields.items()]
         if record.exc_info:
-            trace = _line(self.formatException(record.exc_info), TRACE_CHARACTERS_MAX, keep="end")
+            trace = _line("".join(_trace(record.exc_info[1])), TRACE_CHARACTERS_MAX, keep="end")
             parts.append(f"trace={_quoted(trace)}")
         return " ".join(parts)
 
@@ -91,6 +161,21 @@ def configure_logging(level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.captureWarnings(capture=True)
+
+
+def _trace(error: BaseException | None) -> Iterator[str]:
+    """Where an exception came from, with what led to it, the first first; its words only where they quote nothing."""
+    if error is None:
+        return
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None:
+        yield from _trace(before)
+        yield "\nThen:\n"
+    yield from traceback.format_tb(error.__traceback__)
+    telling = isinstance(error, _TELLING) and not isinstance(error, _QUOTING)
+    yield f"{type(error).__qualname__}: {error if telling else '(its words are not shown)'}\n"
+    for one in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+        yield from _trace(one)
 
 
 def _message(record: logging.LogRecord) -> str:

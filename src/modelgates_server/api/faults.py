@@ -30,7 +30,6 @@ _STATUS: Final[dict[type[Exception], int]] = {
     errors.MoneyRefused: 402,
     errors.RateRefused: 429,
     errors.TookTooLong: 408,
-    errors.TookTooLong: 408,
     errors.Draining: 503,
     errors.StoreError: 503,
     errors.ModelGatesError: 500,

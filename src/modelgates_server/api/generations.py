@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
+import msgspec
 from fastapi import Query
 from pydantic import Field
 
@@ -15,13 +16,14 @@ from modelgates_server.api.routes import Housed, Managing, new_router
 from modelgates_server.api.shapes import PAGE_ROWS_MAX, Body, Shown, UsdShown
 from modelgates_server.api.times import instant_ms
 from modelgates_server.errors import NotFound
+from modelgates_server.management.contents import read_content
 from modelgates_server.management.feedback import COMMENT_CHARACTERS_MAX, Feedback, give_feedback
 
 router = new_router("generations")
 
 PAGE_ROWS: Final = 50
 
-NOT_STORED: Final = "Prompts and answers are not stored on this gateway, so there is no content of this generation"
+NOT_STORED_REMEDY: Final = "an admin can opt a workspace in to storing prompts and answers, from then on"
 
 Text = Annotated[str | None, Query(max_length=300)]
 Time = Annotated[str | None, Query(max_length=40, description="A time or a day, in UTC.")]
@@ -67,12 +69,33 @@ class DoneAnswer(Shown):
     data: Done
 
 
-class Content(Shown):
-    """What was asked and answered. As none is stored, none is given."""
+class Asked(Shown):
+    """What the client sent, as far as it is kept: besides `messages` what the model was shown and how it was told to answer.
 
-    input: dict[str, Any]
-    output: dict[str, Any]
+    What is nested too deeply to be shown so stands in `prompt`, as it came.
+    """
+
+    messages: list[Any] | None = None
+    prompt: str | None = None
+
+
+class Answered(Shown):
+    """What the client was given: text and thinking, and all blocks in `content`; null when nothing reached it."""
+
+    completion: str | None
+    reasoning: str | None
+    content: list[dict[str, Any]] | None
+    stop_reason: str | None
+
+
+class Content(Shown):
+    """What was asked and answered. `input_cut` and `output_cut` say that something was too long to be kept whole."""
+
+    input: Asked
+    output: Answered
     error: dict[str, Any] | None
+    input_cut: bool
+    output_cut: bool
 
 
 class ContentAnswer(Shown):
@@ -119,11 +142,31 @@ def show_content(
     manager: Managing,
     id: Annotated[str, Query(min_length=1, max_length=200)],  # noqa: A002 - its name
 ) -> Answer:
-    """Give what was stored of a request and its answer: nothing, and why; of a failed one also what went wrong."""
+    """Give what was stored of a request and its answer, where its workspace opted in; who reads it is in the audit log.
+
+    Else 404 with the reason; of a failed request both say what went wrong.
+    """
     row = receipt(house.engine, manager.organization_id, id)
     if row is None:
         raise NotFound(f"Generation {id[:100]} not found")
-    return fault(404, NOT_STORED, {"generation_id": row["id"], "stored": False, "error": failure(row)})
+    try:
+        found = read_content(
+            house.engine, house.pepper, manager.organization_id, id, manager.actor, house.clock.now_s()
+        )
+    except NotFound as error:
+        told = {"generation_id": row["id"], "stored": False, "error": failure(row), "remedy": NOT_STORED_REMEDY}
+        return fault(404, error.message, told)
+    answered = found.answer or {}
+    output = {
+        "completion": found.completion,
+        "reasoning": found.reasoning,
+        "content": answered.get("content"),
+        "stop_reason": answered.get("stop_reason"),
+    }
+    cut = {"input_cut": found.request_cut, "output_cut": found.answer_cut}
+    asked = found.request if {"messages", "prompt"} & found.request.keys() else {**found.request, "messages": []}
+    sides = {"input": _as_it_is(asked), "output": _as_it_is(output)}
+    return answer({"data": {**sides, "error": failure(row), **cut}})
 
 
 @router.post("/generation/feedback", response_model=DoneAnswer)
@@ -132,6 +175,11 @@ def send_feedback(house: Housed, manager: Managing, body: SendFeedback) -> Answe
     said = Feedback(body.generation_id, body.category, body.comment)
     give_feedback(house.engine, manager.organization_id, said, manager.actor, house.clock.now_s())
     return answer({"data": {"success": True}})
+
+
+def _as_it_is(side: dict[str, Any]) -> msgspec.Raw:
+    """What people wrote, in which no member is an amount of ours."""
+    return msgspec.Raw(msgspec.json.encode(side))
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
@@ -18,26 +19,35 @@ from modelgates_server.api.routes import Housed, Managing, new_router
 from modelgates_server.api.shapes import Body, Deleted, Fraction, Paged, Shown
 from modelgates_server.errors import BadRequest
 from modelgates_server.limits import Scope
-from modelgates_server.management import budgets, workspaces
+from modelgates_server.management import budgets, prompt_log, workspaces
+from modelgates_server.management.prompt_log import EVERY_PPM, KEYS_MAX, RETENTION_DAYS_MAX, PromptLog, prompt_log_of
 from modelgates_server.management.shown import place_data, workspace_data
 from modelgates_server.management.workspaces import NewWorkspace, WorkspaceRow
 
 router = new_router("workspaces")
 
 NOT_BUILT: Final = {
-    "is_observability_io_logging_enabled": "prompts and answers are never stored here",
     "is_observability_broadcast_enabled": "requests are not sent on to observers here",
     "is_data_discount_logging_enabled": "nobody is given data for a discount here",
 }
 """Switches of the hosted product that would promise something which does not happen."""
 
-_KEPT: Final = ("default_text_model", "default_image_model", "io_logging_sampling_rate", "io_logging_api_key_ids")
+_KEPT: Final = ("default_text_model", "default_image_model")
+
+_LOGGING: Final = {
+    "is_observability_io_logging_enabled": "enabled",
+    "io_logging_retention_days": "retention_days",
+    "io_logging_api_key_hashes": "key_hashes",
+    "io_logging_sampling_rate": "sampling_ppm",
+}
+"""Fields of a body, and what they are in `management.prompt_log.PromptLog`."""
 
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Slug = Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 Description = Annotated[str, Field(max_length=1_000)]
 ModelName = Annotated[str, Field(max_length=256)]
 Sort = Literal["price", "throughput", "latency", "exacto"]
+Hashes = Annotated[list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=KEYS_MAX)]
 Users = Annotated[list[Annotated[str, Field(max_length=100)]], Field(min_length=1, max_length=100)]
 
 
@@ -50,7 +60,9 @@ class Settings(Body):
     default_provider_sort: Sort | None = None
     provider: Provider | None = None
     io_logging_api_key_ids: Annotated[list[int], Field(max_length=1_000)] | None = None
+    io_logging_api_key_hashes: Hashes | None = None
     io_logging_sampling_rate: Annotated[Fraction, Field(ge=0.0001, le=1)] | None = None
+    io_logging_retention_days: Annotated[int, Field(ge=1, le=RETENTION_DAYS_MAX)] | None = None
     is_observability_io_logging_enabled: bool | None = None
     is_observability_broadcast_enabled: bool | None = None
     is_data_discount_logging_enabled: bool | None = None
@@ -94,7 +106,9 @@ class WorkspaceShown(Shown):
     provider: dict[str, Any] | None
     include_byok_in_budgets: bool
     io_logging_api_key_ids: list[int] | None
+    io_logging_api_key_hashes: list[str] | None
     io_logging_sampling_rate: float
+    io_logging_retention_days: int
     is_observability_io_logging_enabled: bool
     is_observability_broadcast_enabled: bool
     is_data_discount_logging_enabled: bool
@@ -156,7 +170,11 @@ def create_workspace(house: Housed, manager: Managing, body: CreateWorkspace) ->
     """Create a workspace."""
     _refuse_promises(body)
     wanted = NewWorkspace(body.name, body.slug, body.description, _routing(body, None), body.given(*_KEPT))
-    row = workspaces.create_workspace(house.engine, manager.organization_id, wanted, manager.actor, house.clock.now_s())
+    log, now_s = _log(body, PromptLog()), house.clock.now_s()
+    if log is None:
+        row = workspaces.create_workspace(house.engine, manager.organization_id, wanted, manager.actor, now_s)
+    else:
+        row = prompt_log.create_workspace_with(house.engine, manager.organization_id, wanted, log, manager.actor, now_s)
     return _told(house, manager, row, 201)
 
 
@@ -176,11 +194,15 @@ def update_workspace(house: Housed, manager: Managing, workspace: str, body: Upd
         changes["settings"] = settings
     if body.given("provider", "default_provider_sort"):
         changes["routing"] = _routing(body, before.routing)
+    log, now_s = _log(body, prompt_log_of(before)), house.clock.now_s()
+    if log is not None:
+        row = prompt_log.update_workspace_with(
+            house.engine, manager.organization_id, before.id, changes, log, manager.actor, now_s
+        )
+        return _told(house, manager, row)
     if not changes:
         return _told(house, manager, before)
-    row = workspaces.update_workspace(
-        house.engine, manager.organization_id, before.id, changes, manager.actor, house.clock.now_s()
-    )
+    row = workspaces.update_workspace(house.engine, manager.organization_id, before.id, changes, manager.actor, now_s)
     return _told(house, manager, row)
 
 
@@ -265,6 +287,23 @@ def _refuse_promises(body: Settings) -> None:
             raise BadRequest(f"{name} cannot be switched on: {why}")
     if body.disabled_server_tools:
         raise BadRequest("disabled_server_tools: this gateway has no server tools of its own to disable")
+
+
+def _log(body: Settings, known: PromptLog) -> PromptLog | None:
+    """The workspace's rule about prompts with what was sent in place, null meaning the default; None when nothing was sent."""
+    if body.io_logging_api_key_ids:
+        raise BadRequest(
+            "io_logging_api_key_ids: keys have no numbers here", remedy="name them by hash in io_logging_api_key_hashes"
+        )
+    given = {name: value for field, name in _LOGGING.items() for value in body.given(field).values()}
+    if not given:
+        return None
+    if given.get("sampling_ppm") is not None:
+        given["sampling_ppm"] = round(given["sampling_ppm"] * EVERY_PPM)
+    if given.get("key_hashes") is not None:
+        given["key_hashes"] = tuple(dict.fromkeys(given["key_hashes"]))
+    plain = PromptLog()
+    return replace(known, **{name: getattr(plain, name) if value is None else value for name, value in given.items()})
 
 
 def _routing(body: Settings, known: str | None) -> str | None:

@@ -57,6 +57,8 @@ class WholeAnswer:
         if body is None:
             return None
         exchange = self.exchange
+        if exchange.record is not None:
+            exchange.record.begun(body)
         await exchange.settle("completed", self._usage, self._stop_reason)
         body = message_body(body, exchange.origin.id, exchange.cost_text, exchange.shown_model)
         return body if self._report is None else add_member(body, "modelgates_metadata", self._report)
@@ -94,6 +96,8 @@ class StreamAnswer:
     async def read(self) -> bytes | None:
         if self._first:
             events, self._first = self._first, []
+            if self.exchange.record is not None:
+                self.exchange.record.begun(self._meter)
             return b"".join([await self._step(event) for event in events if not self._ended])
         while not self._ended:
             events = await self._events()
@@ -130,6 +134,8 @@ class StreamAnswer:
     async def read_out(self) -> None:
         """Nobody listens any more, but the provider bills the whole answer: read it to its end and book it exactly."""
         self._first, self._reading = [], False
+        if self.exchange.record is not None:
+            self.exchange.record.left()
         self._ended = self._meter.finished  # a short answer came whole with its opening
         try:
             while not self._ended:

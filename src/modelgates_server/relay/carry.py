@@ -15,6 +15,8 @@ from modelgates_server.activity.generation import Attempt
 from modelgates_server.catalogue import price
 from modelgates_server.catalogue.models import Endpoint
 from modelgates_server.dialects.faults import retry_after_s
+from modelgates_server.dialects.meter import UsageMeter
+from modelgates_server.privacy import unquoted
 from modelgates_server.providers.base import Fault, Outgoing
 from modelgates_server.relay.answers import Answer, StreamAnswer, WholeAnswer
 from modelgates_server.relay.course import Course
@@ -142,7 +144,8 @@ class Carrier:
         exchange = run.exchange
         limit_s = self._limit_s(exchange, stream=request.stream)
         speaker = self.speakers.find(endpoint, exchange.route.credentials)
-        work = open_answer(speaker, endpoint, request, limit_s)
+        meter = UsageMeter if exchange.record is None else exchange.record.meter
+        work = open_answer(speaker, endpoint, request, limit_s, meter)
         if endpoint.cancel == "stops" or exchange.spawn is None:
             return await work
         # It bills the whole answer whoever listens: the attempt goes on when the client leaves (design decision 5).
@@ -212,7 +215,8 @@ class Carrier:
             run.unknown_fates += 1
             if endpoint.own is None:  # what an own account may be asked for it is nothing that we owe
                 exchange.uncertain.append((endpoint.provider, self._at_most_nusd(exchange, endpoint)))
-        detail = "; ".join(filter(None, (run.mended_how(), told.message if fault.status else fault.detail)))
+        said = unquoted(told.message, exchange.ask.body) if fault.status else fault.detail
+        detail = "; ".join(filter(None, (run.mended_how(), said)))
         ms = exchange.since_ms(started_s)
         exchange.attempts.append(_attempt(endpoint, fault.status, kind, ms, fault.request_id, detail[:500]))
         failed = Failed(kind, told, fault, pause_s, endpoint.model.slug, own=endpoint.own is not None)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from modelgates_server.activity.contents import Record
 from modelgates_server.activity.generation import Attempt, Cost, Generation, Origin, rows
 from modelgates_server.catalogue import price
 from modelgates_server.catalogue.load import Catalogue
@@ -28,7 +29,8 @@ class Exchange:
     """The state of one request. `settle` and `abandon` are synchronous: no cancellation can come between.
 
     `uncertain` are attempts whose fate is unknown, with what they cost at most. While `draining`, a task of the application reads
-    on for a client that left, because its provider bills the whole answer; it settles.
+    on for a client that left, because its provider bills the whole answer; it settles. `record` is there when prompt and answer are
+    kept.
     """
 
     ask: Ask
@@ -57,6 +59,7 @@ class Exchange:
     charged_nusd: int = 0
     own_nusd: int = 0
     note: str = ""
+    record: Record | None = None
 
     def since_ms(self, start_s: float) -> int:
         """Milliseconds since `start_s` on the monotonic clock."""
@@ -98,7 +101,12 @@ class Exchange:
             inputs=msgspec.json.encode(self.route.inputs),
         )
         self.charged_nusd, self.own_nusd = cost.charged_nusd, cost.byok_nusd
-        self.settled = self.ledger.settle(self.hold, bill, rows(generation))
+        if self.record is None:
+            self.settled = self.ledger.settle(self.hold, bill, rows(generation))
+        else:
+            kept = self.record.rows(self.origin)
+            size_bytes = sum(len(row["sealed"]) for _, row in kept)
+            self.settled = self.ledger.settle(self.hold, bill, [*rows(generation), *kept], size_bytes=size_bytes)
         self.finished(self, generation)
         return self.settled
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from modelgates_server.catalogue.models import Endpoint
@@ -24,9 +25,9 @@ class Opening:
 
     __slots__ = ("events", "meter", "splitter")
 
-    def __init__(self) -> None:
+    def __init__(self, meter: UsageMeter) -> None:
         self.splitter = EventSplitter()
-        self.meter = UsageMeter()
+        self.meter = meter
         self.events: list[Event] = []
 
     def add(self, events: list[Event]) -> Event | None:
@@ -47,17 +48,19 @@ class Opened(NamedTuple):
     content: Opening | tuple[bytes, Reading]
 
 
-async def open_answer(provider: Provider, endpoint: Endpoint, request: Outgoing, limit_s: float) -> Opened:
+async def open_answer(
+    provider: Provider, endpoint: Endpoint, request: Outgoing, limit_s: float, meter: Callable[[], UsageMeter]
+) -> Opened:
     """Send a request and wait for its first content, or for the whole of an answer that is not streamed.
 
-    Raises Fault, also when `limit_s` passes. Whoever gets the answer closes it.
+    `meter` makes the meter of a stream. Raises Fault, also when `limit_s` passes. Whoever gets the answer closes it.
     """
     reply: Reply | None = None
     try:
         async with asyncio.timeout(limit_s):
             reply = await provider.open(endpoint, request)
             if request.stream:
-                return Opened(reply, await _stream(reply))
+                return Opened(reply, await _stream(reply, meter()))
             whole = await _whole(reply)
     except TimeoutError as error:
         _close(reply)
@@ -69,11 +72,11 @@ async def open_answer(provider: Provider, endpoint: Endpoint, request: Outgoing,
     return Opened(reply, whole)
 
 
-async def _stream(reply: Reply) -> Opening:
+async def _stream(reply: Reply, meter: UsageMeter) -> Opening:
     """Read until the first content."""
     if not reply.content_type.startswith("text/event-stream"):
         raise Fault("unreadable", f"a stream was asked for, {reply.content_type or 'nothing'} came")
-    opening = Opening()
+    opening = Opening(meter)
     while True:
         data = await reply.read()
         if not data:

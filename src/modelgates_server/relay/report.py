@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from modelgates_server.activity.generation import Attempt
 from modelgates_server.errors import UpstreamFailed
 from modelgates_server.relay.exchange import Exchange
 
@@ -42,8 +43,15 @@ def _told(exchange: Exchange) -> dict[str, Any]:
                 for place in places
             ],
         },
-        "attempts": exchange.attempts,
+        "attempts": [_attempt(attempt) for attempt in exchange.attempts],
     }
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    """An attempt without the provider's own words: they may be about the operator's account."""
+    told: dict[str, Any] = msgspec.to_builtins(attempt)
+    del told["detail"]
+    return told
 
 
 def _strategy(exchange: Exchange) -> str:

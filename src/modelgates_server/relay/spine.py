@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from modelgates_server.accounts.values import Caller
+from modelgates_server.activity.contents import Keeper
 from modelgates_server.activity.generation import Generation, Origin
 from modelgates_server.activity.metrics import Metrics
 from modelgates_server.catalogue.load import Catalogue
@@ -53,6 +54,7 @@ class Relay:
     live: dict[str, StreamAnswer]
     stopping: Stopping
     spawn: Callable[[Coroutine[Any, Any, Any], str], asyncio.Task[Any]]
+    keeper: Keeper
 
     @property
     def endpoints(self) -> Mapping[str, tuple[Endpoint, ...]]:
@@ -69,6 +71,8 @@ class Relay:
             ask, origin, route, plan, reserved.hold, self.ledger, self.catalogue, self.clock, incoming.received_s,
             self._finished, clamped=reserved.clamped, spawn=self.spawn,
         )  # fmt: skip
+        if caller.keeping is not None:  # its workspace opted in
+            exchange.record = self.keeper.begin(caller.keeping, ask, incoming.id)
         try:
             return await self.carrier.carry(exchange, incoming)
         except BaseException as error:
