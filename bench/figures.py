@@ -33,6 +33,9 @@ FIGURES = (
     Figure("ready", "start to ready", "s", 2, 1),
     Figure("pair", "CPU of hold and settle, 32 in flight, SQLite", "µs", 60, 60),
     Figure("pairs_pg", "hold and settle, 4 processes, 1 PostgreSQL", "/s", 5000, 5000, least=True),
+    Figure("activity", "Activity over a year's history, p95 of its pages", "ms", 300, 300),
+    Figure("overview", "Overview over the same, p95", "ms", 300, 300),
+    Figure("logs", "Logs over the same, p95 of their pages", "ms", 300, 300),
     Figure("idle_rss", "RSS when idle", "MB", 130, 90),
 )
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from modelgates_server.activity import generation
-from modelgates_server.activity.generation import Cost, Generation, Origin
+from modelgates_server.activity.generation import Attempt, Cost, Generation, Origin
 from modelgates_server.clock import SystemClock
 from modelgates_server.ledger import credit
 from modelgates_server.ledger.ledger import Ledger
@@ -35,6 +35,7 @@ METERS = (
 )
 HOLD_NUSD, COST_NUSD = 20_000_000, 7_000_000
 PLAN = ({"endpoint": "anthropic", "place": 1, "reason": "first in the order"},)
+ATTEMPTS = (Attempt("anthropic", "claude-opus-4-8", 200, None, 900, "req-bench", "", "anthropic/claude-opus-4.8"),)
 
 
 async def run(url: str, folder: Path, pairs: int, in_flight: int) -> dict[str, float]:
@@ -73,7 +74,7 @@ async def pair(ledger: Ledger, identity: str, now_s: float) -> None:
     if not isinstance(hold, Hold):
         raise TypeError(f"refused: {hold}")
     cost = Cost(COST_NUSD, COST_NUSD, 0, HOLD_NUSD, "2026-11-01")
-    receipt = Generation(origin, "completed", cost=cost, provider="anthropic", plan=PLAN)
+    receipt = Generation(origin, "completed", cost=cost, provider="anthropic", plan=PLAN, attempts=ATTEMPTS)
     await ledger.settle(hold, Bill(COST_NUSD, tokens=900, provider="anthropic"), generation.rows(receipt))
 
 

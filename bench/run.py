@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from activity import page_times
 from cases import Bench, Cost, first_text, open_streams, paced, whole
 from figures import FIGURES, Samples
 from ledger import postgres_rates, sqlite_cost_us
@@ -43,10 +44,15 @@ class Effort:
     open_s: float
     first_count: int
     pairs: int
+    generations: int
 
 
-FULL = Effort(repeats=3, request_s=4, large_s=3, paced_s=10, open_s=6, first_count=200, pairs=10_000)
-QUICK = Effort(repeats=1, request_s=2, large_s=1.5, paced_s=4, open_s=3, first_count=100, pairs=4_000)
+FULL = Effort(
+    repeats=3, request_s=4, large_s=3, paced_s=10, open_s=6, first_count=200, pairs=10_000, generations=10_000_000
+)
+QUICK = Effort(
+    repeats=1, request_s=2, large_s=1.5, paced_s=4, open_s=3, first_count=100, pairs=4_000, generations=300_000
+)
 
 
 class Run:
@@ -135,6 +141,16 @@ def books(run: Run, wanted: Callable[[str], bool]) -> None:
             run.notes["single commits of one connection to PostgreSQL per s"] = f"{single:.0f}"
 
 
+def pages(run: Run, wanted: Callable[[str], bool]) -> None:
+    """The figures of the pages that read a long history: hundreds of them, so once is enough."""
+    if any(map(wanted, ("activity", "overview", "logs"))):
+        found, told = page_times(run.effort.generations)
+        for took in found:
+            if wanted(took.name):
+                run.note(took.name, took.part(0.95))
+        run.notes |= told
+
+
 def measure(effort: Effort, only: str | None) -> Run:
     """Run everything, or the one figure that is asked for."""
 
@@ -150,6 +166,7 @@ def measure(effort: Effort, only: str | None) -> Run:
             steady(run, wanted, gateway, warm.enter_context(nginx(folder, fixed.port)))
         fresh(run, wanted)
         books(run, wanted)
+        pages(run, wanted)
         run.notes["meters"] = run.house.meters()
         run.notes["receipts_written"] = run.house.receipts()
     return run

@@ -50,3 +50,18 @@ def usd_text(nusd: int) -> str:
     if not rest:
         return f"{sign}{whole}"
     return f"{sign}{whole}.{rest:09d}".rstrip("0")
+
+
+def dollars(nusd: int | None, *, places: int = 2) -> str:
+    """Write nano-USD for people: exact, with at least `places` decimals: ``$12.50``, ``$0.000123``; a dash for None."""
+    if nusd is None:
+        return "-"
+    whole, _, rest = usd_text(nusd).partition(".")
+    sign = "-" if whole.startswith("-") else ""
+    return f"{sign}${whole.removeprefix('-')}.{rest:<0{places}}"
+
+
+def picodollars(pusd: int) -> str:
+    """Write pico-USD with all twelve decimals, so that lines of a bill stand under each other."""
+    whole, rest = divmod(pusd, 10**12)
+    return f"${whole}.{rest:012d}"

@@ -77,7 +77,9 @@ def _watch(
 ) -> int:
     """The same for organisations (None: all) with the same thresholds."""
     with reading(engine) as connection:
-        found = [use for query in _queries(now_s) for use in _uses(connection, query, levels, organization_ids)]
+        found = [
+            use for query in limits_beside_meters(now_s) for use in _uses(connection, query, levels, organization_ids)
+        ]
     found.sort(
         key=lambda use: (use.meter_id, use.limit_nusd)
     )  # all processes write in one order: none waits for another in a ring
@@ -107,7 +109,7 @@ def _untold(connection: sa.Connection, uses: Sequence[Use], levels: Sequence[int
 # The limits, each beside its meter.
 
 
-def _queries(now_s: float) -> Iterator[sa.Select[Any]]:
+def limits_beside_meters(now_s: float) -> Iterator[sa.Select[Any]]:
     """Every kind of limit, as a query for the meters that carry it."""
     live = (_KEYS.deleted_at_s.is_(None), _KEYS.limit_nusd > 0)
     reset = sa.case({word: str(window) for word, window in LIMIT_RESETS.items()}, value=_KEYS.limit_reset, else_="life")

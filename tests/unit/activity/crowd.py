@@ -1,4 +1,4 @@
-"""Receipts of many requests of two organisations, kept as the gateway keeps them: one by one, and added up by the hour."""
+"""Receipts of many requests of two organisations, kept as the gateway keeps them: one by one, and added up by the hour and by the day."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from modelgates_server.activity.generation import Cost, Generation, Origin, rows
+from modelgates_server.activity.generation import SUMS, Cost, Generation, Origin, rows
 from modelgates_server.dialects.values import Usage
 from modelgates_server.storage import schema
 from modelgates_server.storage.engine import transaction
@@ -21,10 +21,6 @@ NOW_S = 1_800_000_000
 
 MODELS = ("anthropic/claude-opus-4.8", "anthropic/claude-haiku-4.5")
 PROVIDERS = ("anthropic", "bedrock", None)
-SUMS = (
-    "requests", "failures", "input_tokens", "output_tokens", "thinking_tokens", "cache_read_tokens", "cache_write_tokens",
-    "cost_nusd", "byok_cost_nusd",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -79,25 +75,34 @@ class Did:
         )  # fmt: skip
 
 
-def settle(engine: sa.Engine, crowd: Iterable[Did]) -> list[str]:
-    """Write the receipts and their hours; gives the ids."""
-    receipts, hours = [], {}
+def settle(engine: sa.Engine, crowd: Iterable[Did], *, days: bool = True) -> list[str]:
+    """Write the receipts with their hours and days; gives the ids. A server of the version before writes no `days`."""
+    receipts, tables = [], [schema.activity_hours, *([schema.activity_days] if days else [])]
+    sums: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = {table.name: {} for table in tables}
     for number, did in enumerate(crowd):
-        (_, receipt), (_, hour) = rows(did.generation(number))
+        (_, receipt), (_, share), *_ = rows(did.generation(number))
         receipts.append(receipt)
-        key = tuple(hour[column.name] for column in schema.activity_hours.primary_key.columns)
-        known = hours.setdefault(key, hour)
-        if known is not hour:
-            known |= {name: known[name] + hour[name] for name in SUMS}
+        for table in tables:
+            row = {column.name: share[column.name] for column in table.columns}
+            known = sums[table.name].setdefault(tuple(row[column.name] for column in table.primary_key.columns), row)
+            if known is not row:
+                known |= {name: known[name] + row[name] for name in _added(table)}
     with transaction(engine) as connection:
         if not receipts:
             return []
         connection.execute(sa.insert(schema.generations), receipts)
-        hour = upsert(connection, schema.activity_hours)
-        sums = {name: schema.activity_hours.c[name] + hour.excluded[name] for name in SUMS}
-        keys = list(schema.activity_hours.primary_key.columns)
-        connection.execute(hour.on_conflict_do_update(index_elements=keys, set_=sums), list(hours.values()))
+        for table in tables:
+            adding = upsert(connection, table)
+            changes = {name: table.c[name] + adding.excluded[name] for name in _added(table)}
+            keys = list(table.primary_key.columns)
+            connection.execute(
+                adding.on_conflict_do_update(index_elements=keys, set_=changes), list(sums[table.name].values())
+            )
     return [receipt["id"] for receipt in receipts]
+
+
+def _added(table: sa.Table) -> list[str]:
+    return [name for name in (*SUMS, "cache_discount_nusd") if name in table.columns]
 
 
 def found_organizations(engine: sa.Engine) -> None:
