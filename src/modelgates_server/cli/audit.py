@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modelgates_server.cli.files import write_lines
 from modelgates_server.cli.frame import EXIT_FAILED, Options, Report
 from modelgates_server.cli.local import opened
-from modelgates_server.cli.output import dollars, moment, noted, rfc3339
+from modelgates_server.cli.output import moment, noted, rfc3339
 from modelgates_server.cli.people import owner_names
 from modelgates_server.errors import BadRequest
 from modelgates_server.management import audit
 from modelgates_server.management.audit import AuditFilter
+from modelgates_server.management.audit_words import named, parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 __all__ = ["AuditFilter", "export", "show", "verify"]
@@ -41,10 +41,13 @@ def show(options: Options, limit: int, wanted: AuditFilter) -> Report:
         for row in found.rows
     ]
     lines = [
-        (moment(row.created_at_s, seconds=True), _named(row.actor, names), row.action, _named(row.target, names))
+        (
+            moment(row.created_at_s, seconds=True), named(row.actor, names, _ID_SHOWN), row.action,
+            named(row.target, names, _ID_SHOWN),
+        )
         for row in found.rows
-    ]
-    said = [_said(one["details"], names) for one in data]
+    ]  # fmt: skip
+    said = [", ".join(f"{name} {value}" for name, value in parts(one["details"], names)) for one in data]
     text = noted(("When", "Who", "What", "To"), lines, said) if lines else "There is no such change."
     more = f"\n\n{found.total - len(lines)} older ones are not shown" if found.total > len(lines) else ""
     return Report({"data": data, "total_count": found.total}, text + more)
@@ -67,37 +70,6 @@ def export(options: Options, target: Path) -> Report:
         lines = audit.export(place.engine, place.pepper, place.now_s)
         rows = write_lines(target, (f"{line}\n" for line in lines)) - 1
     return Report({"file": str(target), "rows": rows}, f"{target}: {rows} rows and the signed head")
-
-
-def _named(text: str, names: Mapping[str, str]) -> str:
-    """An actor or a target as people know it; ``workspace:ws-…`` keeps its first word."""
-    kind, colon, name = text.rpartition(":")
-    return kind + colon + names.get(name, name[:_ID_SHOWN])
-
-
-def _said(details: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    """What changed, in words under its line: ``limit $5.00, mode hard``; nothing for what is not said."""
-    return ", ".join(f"{name} {value}" for name, value in _parts(details, names))
-
-
-def _parts(details: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    for name, value in details.items():
-        words = name.removesuffix("_nusd").removesuffix("_s").removesuffix("_id").replace("_", " ")
-        if isinstance(value, dict):
-            yield from ((f"{words} {inner}", text) for inner, text in _parts(value, names))
-        elif isinstance(value, list):
-            yield words, " ".join(names.get(str(one), str(one)) for one in value) or "none"
-        elif name.endswith("_nusd") and isinstance(value, int):
-            yield words, dollars(value)
-        elif name.endswith("_at_s") and isinstance(value, int):
-            yield words, moment(value)
-        elif isinstance(value, bool):
-            yield words, "yes" if value else "no"
-        elif value is not None:
-            yield (
-                words,
-                names.get(str(value), json.dumps(value, ensure_ascii=False) if " " in str(value) else str(value)),
-            )
 
 
 def _lines(file: Path) -> list[str]:

@@ -1,6 +1,6 @@
 """`doctor`: whether this installation is well, and whether a gateway answers as Claude clients expect.
 
-Local checks are a table of small functions over the configuration; a client's visit to a gateway is in `visit.py`.
+Local checks are a table of small functions over the configuration; a client's visit to a gateway is in the package `doctor`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from modelgates_server.cli.address import PLAIN_HTTP, read_address
-from modelgates_server.cli.finding import GREEN, RED, YELLOW, Check, Finding
 from modelgates_server.cli.frame import EXIT_FAILED, Options, Report
 from modelgates_server.cli.local import configured, existing, origin, translated
 from modelgates_server.cli.output import clean, dollars
 from modelgates_server.cli.provider_checks import provider_checks
-from modelgates_server.cli.visit import make_visit
+from modelgates_server.doctor.address import PLAIN_HTTP, read_address
+from modelgates_server.doctor.checks import FROM_OUTSIDE
+from modelgates_server.doctor.finding import GREEN, RED, YELLOW, Check, Finding
+from modelgates_server.doctor.visit import make_visit
 from modelgates_server.errors import ConfigError, ModelGatesError
 from modelgates_server.ledger.credit import CREDIT_STANDING, credit_meter
 from modelgates_server.money import NUSD_PER_USD
@@ -41,7 +42,7 @@ def doctor(options: Options, url: str | None, key: str | None) -> Report:
     if url is not None:
         address = read_address(url)
         checks = [Check("base URL", YELLOW, note, remedy) for note, remedy in address.notes]
-        checks += asyncio.run(make_visit(address, key))
+        checks += asyncio.run(make_visit(address, key, FROM_OUTSIDE))
     else:
         checks = _local(options, key)
     ok = all(check.status != RED for check in checks)
@@ -150,7 +151,7 @@ def _server(config: Config, key: str | None) -> list[Check]:
     if config.server.port == 0 and config.server.public_url is None:
         return [Check("server", YELLOW, "port 0: its address is known only to whoever started it", "doctor --url URL")]
     address = read_address(here)
-    checks = asyncio.run(make_visit(address, key))
+    checks = asyncio.run(make_visit(address, key, FROM_OUTSIDE))
     if checks[0].status == RED:
         return [Check("server", YELLOW, f"none answers at {here}", "modelgates serve")]
     plain = [Check("base URL", YELLOW, note, remedy) for note, remedy in address.notes if note == PLAIN_HTTP]

@@ -150,7 +150,12 @@ def fail(error: ModelGatesError | click.ClickException, *, as_json: bool) -> int
         click.echo(f"{click.style('error:', fg='red')} {message}", err=True)
         if remedy:
             click.echo(f"  remedy: {remedy}", err=True)
-    return next((code for kind_of, code in _EXITS if isinstance(error, kind_of)), EXIT_FAILED)
+    return exit_code(type(error))
+
+
+def exit_code(kind: type[Exception]) -> int:
+    """How a command ends that fails with an error of this class."""
+    return next((code for known, code in _EXITS if issubclass(kind, known)), EXIT_FAILED)
 
 
 def _anatomy(error: ModelGatesError | click.ClickException) -> tuple[str, str, str | None]:

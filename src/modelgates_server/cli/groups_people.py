@@ -116,6 +116,19 @@ def members_add(options: Options, name: str, email: str | None, role: str) -> Re
     return work.add(options, name, email, role)
 
 
+@members.command("link")
+@click.argument("member")
+@click.option(
+    "--reset", is_flag=True, help="Also forget their password and identity provider account, and end their sessions."
+)
+@placed
+def members_link(options: Options, member: str, reset: bool) -> Report:  # noqa: FBT001 - click gives it by name
+    """Make a sign-in link for a MEMBER (id, address or exact name): once, within 24 hours."""
+    from modelgates_server.cli import members as work
+
+    return work.link(options, member, reset=reset)
+
+
 @members.command("role")
 @click.argument("member")
 @click.argument("role", type=ROLES)
@@ -196,6 +209,44 @@ def workspaces_delete(options: Options, workspace: str) -> Report:
     from modelgates_server.cli import workspaces as work
 
     return work.delete(options, workspace)
+
+
+@workspaces.command("prompt-log")
+@click.argument("workspace")
+@click.option("--on/--off", "enabled", default=None, help="Whether prompts and answers are stored from now on.")
+@click.option(
+    "--days", "retention_days", type=int, metavar="N", help="How long they are kept, 1 to 365.  [default: 90]"
+)
+@click.option(
+    "--key",
+    "named",
+    multiple=True,
+    metavar="K",
+    help="Only those of this key (hash or name); repeatable; all: of every key.",
+)
+@click.option("--sampling", metavar="R", help="Of which share of the conversations, 0.0001 to 1.")
+@placed
+def workspaces_prompt_log(
+    options: Options, workspace: str, named: tuple[str, ...], sampling: str | None, **changes: Any
+) -> Report:
+    """Show whether prompts of a WORKSPACE are stored, or change it. They never are unless switched on here.
+
+    What is stored stays for its time when it is switched off; `workspaces forget` deletes it.
+    """
+    from modelgates_server.cli import prompt_log as work
+
+    given = {name: value for name, value in changes.items() if value is not None}
+    return work.prompt_log(options, workspace, given, named, sampling)
+
+
+@workspaces.command("forget")
+@click.argument("workspace")
+@placed
+def workspaces_forget(options: Options, workspace: str) -> Report:
+    """Delete every stored prompt and answer of a WORKSPACE."""
+    from modelgates_server.cli import prompt_log as work
+
+    return work.forget(options, workspace)
 
 
 @workspaces.command("members")

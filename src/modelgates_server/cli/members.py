@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from modelgates_server.cli.address import sign_in_url
 from modelgates_server.cli.frame import Options, Report
 from modelgates_server.cli.local import ACTOR, opened
 from modelgates_server.cli.output import dollars, facts, in_usd, listing, moment, table
 from modelgates_server.errors import BadRequest
 from modelgates_server.limits import Scope, Window
 from modelgates_server.management import budgets, invitations, members
+from modelgates_server.management.address import sign_in_url
 from modelgates_server.management.budgets import WORDS
 from modelgates_server.management.invitations import Invited
 from modelgates_server.management.members import NewMember
 from modelgates_server.management.shown import budgets_data, invitation_data, member_data
+from modelgates_server.management.sign_in import new_link, reset_sign_in
 from modelgates_server.management.spent import HARD
 from modelgates_server.money import nusd_from_usd
 
@@ -107,6 +108,17 @@ def accept(options: Options, token: str) -> Report:
         link = sign_in_url(place.origin, made.sign_in_token)
     text = facts((("Member", made.member.name), ("Sign in", f"{link}  (once, within 24 hours)")))
     return Report({"data": member_data(made.member), "sign_in_url": link}, text)
+
+
+def link(options: Options, selector: str, *, reset: bool) -> Report:
+    """Make a sign-in link for a member; with `reset` it is the only way in that they have from now on."""
+    with opened(options) as place:
+        found = members.find_member(place.engine, place.organization_id, selector)
+        make = reset_sign_in if reset else new_link
+        url = sign_in_url(place.origin, make(place.engine, place.organization_id, found.id, ACTOR, place.now_s))
+    text = facts((("Member", found.name), ("Sign in", f"{url}  (once, within 24 hours)")))
+    told = "\n\nTheir password and their account at the identity provider are forgotten; every session has ended."
+    return Report({"data": member_data(found), "sign_in_url": url}, text + (told if reset else ""))
 
 
 def set_role(options: Options, selector: str, role: str) -> Report:

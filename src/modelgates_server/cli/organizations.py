@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelgates_server.cli.address import sign_in_url
 from modelgates_server.cli.frame import Options, Report
 from modelgates_server.cli.local import ACTOR, opened
 from modelgates_server.cli.output import facts, moment, rfc3339, table
 from modelgates_server.cli.welcome import SHOWN_ONCE
 from modelgates_server.management import organizations
+from modelgates_server.management.address import sign_in_url
 from modelgates_server.management.members import ADMIN, NewMember
 from modelgates_server.management.organizations import NewOrganization
 from modelgates_server.money import nusd_from_usd

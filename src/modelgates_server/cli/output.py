@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from modelgates_server.money import usd_text
+from modelgates_server.money import dollars, picodollars, usd_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+__all__ = [
+    "COLUMNS", "clean", "dollars", "encode", "facts", "in_usd", "indented", "listing", "moment", "noted", "picodollars", "rfc3339",
+    "shortened", "table", "usd_number",
+]  # fmt: skip
 
 COLUMNS = 100
 """What a terminal of today shows without breaking lines; longer texts are broken between words."""
@@ -31,21 +36,6 @@ def encode(data: object) -> str:
 def usd_number(nusd: int | None) -> msgspec.Raw | None:
     """Nano-USD as a JSON number in USD with every digit; no float comes near it."""
     return None if nusd is None else msgspec.Raw(usd_text(nusd).encode())
-
-
-def dollars(nusd: int | None, *, places: int = 2) -> str:
-    """Nano-USD for people: exact, with at least `places` decimals: ``$12.50``, ``$0.000123``; a dash for None."""
-    if nusd is None:
-        return "-"
-    whole, _, rest = usd_text(nusd).partition(".")
-    sign = "-" if whole.startswith("-") else ""
-    return f"{sign}${whole.removeprefix('-')}.{rest:<0{places}}"
-
-
-def picodollars(pusd: int) -> str:
-    """Pico-USD with all twelve decimals, so that lines of a bill stand under each other."""
-    whole, rest = divmod(pusd, 10**12)
-    return f"${whole}.{rest:012d}"
 
 
 def moment(unix_s: float | None, *, seconds: bool = False) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from modelgates_server.cli.finding import GREEN, RED, YELLOW, Check
 from modelgates_server.cli.welcome import SANDBOX_NOTICE
 from modelgates_server.config import extra_missing, install_command
+from modelgates_server.doctor.finding import GREEN, RED, YELLOW, Check
 
 if TYPE_CHECKING:
     from modelgates_server.config import Config, ProviderConfig

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from modelgates_server.activity import words
 from modelgates_server.catalogue import price
 from modelgates_server.catalogue.load import Catalogue, bundled, load_catalogue
-from modelgates_server.cli import words
 from modelgates_server.cli.frame import Options, Report
 from modelgates_server.cli.local import configured, existing, translated
 from modelgates_server.cli.output import COLUMNS, clean, dollars, indented, moment, rfc3339, table, usd_number

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from modelgates_server.activity import words
 from modelgates_server.catalogue.load import bundled, load_catalogue
-from modelgates_server.cli import words
 from modelgates_server.cli.frame import Options, Report, warn
 from modelgates_server.cli.local import ACTOR, Workplace, opened
 from modelgates_server.cli.output import COLUMNS, facts, indented, table

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from modelgates_server import app
-from modelgates_server.cli.address import PLAIN_HTTP, PLAIN_HTTP_REMEDY, base_url, is_loopback
 from modelgates_server.cli.frame import Options, warn
 from modelgates_server.cli.local import configured, origin
 from modelgates_server.cli.output import encode
 from modelgates_server.cli.setup import prepare
 from modelgates_server.cli.welcome import SANDBOX_NOTICE, Credentials, addresses, welcome
+from modelgates_server.doctor.address import PLAIN_HTTP, PLAIN_HTTP_REMEDY, base_url, is_loopback
 from modelgates_server.errors import StoreError
 from modelgates_server.management.address import note_served_url
 from modelgates_server.privacy import configure_logging

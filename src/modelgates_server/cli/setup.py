@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelgates_server.cli.address import sign_in_url
 from modelgates_server.cli.frame import Options, Report
 from modelgates_server.cli.local import configured, find_organization, origin, translated
 from modelgates_server.cli.output import facts
 from modelgates_server.cli.welcome import Credentials, welcome
 from modelgates_server.clock import SystemClock
+from modelgates_server.management.address import sign_in_url
 from modelgates_server.management.setup import initialise
 from modelgates_server.storage.engine import database_of, open_engine
 from modelgates_server.storage.maintenance import upgrade, verify_secret

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from modelgates_server.cli.address import base_url
 from modelgates_server.cli.output import facts, indented
+from modelgates_server.doctor.address import base_url
 
 SANDBOX_NOTICE: Final = (
     "no provider key found: answers come from the built-in sandbox, at list price, not from a model."
@@ -52,7 +52,11 @@ class Credentials:
 def welcome(origin: str, credentials: Credentials) -> str:
     """Everything that a new installation needs, ready to copy."""
     key = credentials.api_key or YOUR_KEY
-    pairs = [("Console", origin), ("Sign in", f"{credentials.sign_in_url}  (once, within 24 hours)")]
+    pairs = [
+        ("Console", origin),
+        ("Sign in", f"{credentials.sign_in_url}  (once, within 24 hours)"),
+        ("Set-up", f"{origin}/setup  (every client, step by step)"),
+    ]
     if credentials.api_key is not None:
         pairs.append(("API key", credentials.api_key))
     if credentials.management_key is not None:
@@ -88,4 +92,10 @@ def clients(origin: str, key: str) -> str:
 
 def addresses(origin: str) -> str:
     """Write what a later start prints."""
-    return facts((("Console", origin), ("Base URL", base_url(origin)), ("OpenAI style", f"{base_url(origin)}/v1")))
+    return facts(
+        (
+            ("Console", f"{origin}  (modelgates init prints a sign-in link)"),
+            ("Set-up", f"{origin}/setup"),
+            ("Base URL", base_url(origin)),
+        )
+    )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from modelgates_server.cli.address import base_url, local_origin, read_address, sign_in_url
+from modelgates_server.cli.address import local_origin
+from modelgates_server.doctor.address import base_url, read_address
 from modelgates_server.errors import BadRequest
+from modelgates_server.management.address import sign_in_url
 
 
 @pytest.mark.parametrize(

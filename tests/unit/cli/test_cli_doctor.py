@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelgates_server.cli.finding import GREEN, RED
 from modelgates_server.cli.provider_checks import provider_checks
 from modelgates_server.config import load_config
+from modelgates_server.doctor.finding import GREEN, RED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

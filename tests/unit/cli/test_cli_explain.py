@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from tests.unit.cli.planted import HAIKU, OPUS, Line, plant
 
+from modelgates_server.activity import words
 from modelgates_server.activity.generation import Attempt
-from modelgates_server.cli import words
 from modelgates_server.routing.verdict import VERDICTS, FaultClass
 
 if TYPE_CHECKING:

@@ -33,6 +33,19 @@ def test_members_come_by_invitation_and_go(home: Terminal) -> None:
     assert home.run("members", "remove", "Ann Lee").code == 4
 
 
+def test_a_member_gets_a_sign_in_link(home: Terminal) -> None:
+    """By name or address; a reset says what it ended."""
+    home.json("members", "add", "--name", "Ann", "--email", "ann@x.de")
+    first = home.json("members", "link", "ann@x.de").data
+    assert first["data"]["name"] == "Ann"
+    again = home.run("members", "link", "Ann", "--reset").out
+    assert "/sign-in?token=" in first["sign_in_url"]
+    assert first["sign_in_url"] not in again
+    assert "forgotten" in again
+    assert home.run("members", "link", "Nobody").code == 4
+    assert "sign_in.reset" in home.run("audit", "list", "--limit", "1").out
+
+
 def test_shares_hold_for_any_window(home: Terminal) -> None:
     """Promised or given; the list has all of them, the narrowest first; taking one away leaves the others."""
     words = ("--name", "Ann", "--share", "20", "--share-window", "week")

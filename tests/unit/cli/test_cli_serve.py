@@ -66,7 +66,7 @@ def test_people_are_told_before_ready_and_only_once(terminal: Terminal) -> None:
     assert first.index("sk-mg-v1-") < first.index("ready at")
     assert "Gateway (Anthropic-compatible)" in first
     assert "sk-mg-" not in later
-    assert "/api/v1" in later
+    assert "/setup" in later
 
 
 def until_ready(running: subprocess.Popen[str]) -> list[str]:
