@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+NODE := .cache/node
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes
 ARGS ?=
 
@@ -45,24 +46,26 @@ lock: $(VENV)/.dev  ## renew requirements/*.txt from pyproject.toml and requirem
 	sh requirements/lock.sh $(BIN)
 
 clean:  ## remove what the targets installed
-	rm -rf $(VENV) .cache
+	rm -rf $(VENV) .cache build src/*.egg-info src/modelgates_server/console/vendor
 
-$(VENV)/.serve: requirements/build.txt requirements/runtime.txt pyproject.toml
+$(VENV)/.serve: requirements/build.txt requirements/runtime.txt requirements/node.txt pyproject.toml $(wildcard build_tools/*.py build_tools/assets/*)
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(PIP) -r requirements/build.txt
 	$(PIP) -r requirements/runtime.txt
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@test -z "$$($(BIN)/python -m build_tools.backend)" || $(PIP) --upgrade --target $(NODE) -r requirements/node.txt
+	PYTHONPATH=$(CURDIR)/$(NODE) $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.serve requirements/dev.txt
 	$(PIP) -r requirements/dev.txt
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.dev requirements/cloud.txt tests/clients/install.sh tests/clients/package-lock.json tests/support/install_postgres.sh requirements/postgres.txt tests/support/install_cc.sh requirements/cc.txt requirements/sdk1.txt requirements/sdk2.txt requirements/openrouter.txt
+$(VENV)/.test: $(VENV)/.dev requirements/cloud.txt tests/clients/install.sh tests/clients/package-lock.json tests/support/find_npm.sh tests/browser/install.sh tests/browser/package-lock.json requirements/browser.txt tests/support/install_postgres.sh requirements/postgres.txt tests/support/install_cc.sh requirements/cc.txt requirements/sdk1.txt requirements/sdk2.txt requirements/openrouter.txt
 	$(PIP) -r requirements/cloud.txt
 	sh tests/support/install_postgres.sh $(BIN)/python
 	sh tests/support/install_cc.sh $(BIN)/python
 	sh tests/clients/install.sh $(PYTHON)
+	sh tests/browser/install.sh $(BIN)/python
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev bench/install.sh

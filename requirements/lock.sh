@@ -10,4 +10,4 @@ compile() {
 }
 compile requirements/build.txt requirements/build.in
 compile requirements/runtime.txt pyproject.toml
-for name in dev cloud sdk1 sdk2 openrouter postgres cc; do compile "requirements/$name.txt" "requirements/$name.in"; done
+for name in dev cloud sdk1 sdk2 openrouter postgres cc node browser; do compile "requirements/$name.txt" "requirements/$name.in"; done

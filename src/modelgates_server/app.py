@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,6 +53,9 @@ ALERTS_S, DELIVERIES_S, OLD_ALERTS_S = 5.0, 2.0, 3600.0
 
 RECONCILE_S = 3600.0
 """How often it is looked whether a provider's report is due, which is once a day."""
+
+ROLLUPS_S = 3600.0
+"""How often it is looked whether a server of the version before left days out; once more at the start."""
 
 DRAIN_LAST_S = 2.0
 """This long before the drain limit, streams that still run are ended with an error event that says why."""
@@ -168,10 +171,12 @@ async def build(config: Config, clock: Clock) -> AsyncIterator[Application]:
         if isinstance(store.writer, Distributed):
             store.writer.returning = partial(ledger.come_back, reader=store.reader)
         stack.push_async_callback(_book_all, ledger, store, config.server.drain_s)
+        engines = stack.enter_context(ExitStack())  # closed after the tasks that use them
         tasks = Tasks()
         stack.push_async_callback(tasks.close)
         await _recover(ledger, store, config.data_dir)
         application = assemble(Parts(config, store, ledger, outbound, guarded, tasks, sandbox.url if sandbox else None))
+        engines.callback(application.watch.engine.dispose)
         _start_upkeep(application, config.data_dir)
         yield application
 
@@ -235,6 +240,7 @@ def _start_upkeep(application: Application, folder: Path) -> None:
         ("policy", POLICY_S, context.directory.refresh),
         ("checkpoint", CHECKPOINT_S, checkpoint),
         ("prune", PRUNE_S, prune),
+        ("contents", PRUNE_S, partial(asyncio.to_thread, upkeep.prune_contents, application.watch.engine, store.clock)),
         ("lease", LEASE_S, lease),
         ("alerts", ALERTS_S, application.watch.look),
         ("old alerts", OLD_ALERTS_S, application.watch.forget),
@@ -246,6 +252,8 @@ def _start_upkeep(application: Application, folder: Path) -> None:
         work.append(("reconcile", RECONCILE_S, application.daily.look))
     for name, every_s, act in work:
         application.tasks.spawn(every(every_s, act, name), f"upkeep {name}")
+    mend = partial(asyncio.to_thread, upkeep.mend_days, application.watch.engine, store.clock)
+    application.tasks.spawn(every(ROLLUPS_S, mend, "roll-ups", at_once=True), "upkeep roll-ups")
 
 
 def _report_failure(done: asyncio.Future[Any]) -> None:

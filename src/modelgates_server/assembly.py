@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
+
+import sqlalchemy as sa
 
 from modelgates_server.accounts.directory import Directory
+from modelgates_server.accounts.oidc import Client
 from modelgates_server.accounts.values import CredentialRef
+from modelgates_server.activity.contents import DESTINATION, Keeper
 from modelgates_server.activity.metrics import Metrics
 from modelgates_server.activity.reports import recall
 from modelgates_server.alerts.courier import Courier, Operator
@@ -19,14 +22,21 @@ from modelgates_server.alerts.watch import Watch
 from modelgates_server.api.app import OPENAPI_PATH, PREFIX, build_api, owned
 from modelgates_server.api.house import House as ApiHouse
 from modelgates_server.catalogue.load import bundled, load_catalogue
+from modelgates_server.clock import Clock
 from modelgates_server.config import Config, ProviderConfig
 from modelgates_server.config.endpoints import endpoints_of
-from modelgates_server.config.values import Alerts
-from modelgates_server.console.pages import Pages
-from modelgates_server.console.status import House, ProviderLine
+from modelgates_server.config.values import Alerts, SignIn
+from modelgates_server.console import app as console
+from modelgates_server.console.assets import assets
+from modelgates_server.console.house import House, ProviderLine
+from modelgates_server.console.openid import OpenId
+from modelgates_server.docsite.app import build_docs
+from modelgates_server.docsite.app import owned as docs_words
+from modelgates_server.docsite.house import DocsHouse
+from modelgates_server.docsite.library import Library
 from modelgates_server.edge.context import Context, EdgeSettings
-from modelgates_server.edge.mount import Mount
-from modelgates_server.edge.server import Route, Server
+from modelgates_server.edge.mount import Mount, Pages
+from modelgates_server.edge.server import Server
 from modelgates_server.ledger.ledger import Ledger
 from modelgates_server.listener import listen_url
 from modelgates_server.management.credentials import places_of
@@ -130,36 +140,35 @@ def assemble(parts: Parts) -> Application:
         live=live,
         stopping=Stopping(),
         spawn=tasks.spawn,
+        keeper=Keeper(partial(_sealed, secret, directory)),
     )
     context = Context(
         relay, directory, catalogue, reader, metrics, clock, tasks,
         EdgeSettings(config.routing.first_ping_s, config.routing.ping_s),
     )  # fmt: skip
     engine = open_engine(store.database)
-    house = _house(config)
-    pages = Pages(engine, clock, house)
+    origin = _origin(config)
     operator = operator_of(config.alerts)
-    courier = Courier(engine, secret, operator, outbound, guarded, clock, house.origin)
+    courier = Courier(engine, secret, operator, outbound, guarded, clock, origin)
+    places = places_of(config.providers)
     api = Mount(
         build_api(
             ApiHouse(
-                engine, secret, clock, catalogue, house.origin,
-                api_grants=config.credits.api_grants, places=places_of(config.providers),
+                engine, secret, clock, catalogue, origin,
+                api_grants=config.credits.api_grants, places=places,
                 guard=Guard(config.server.outbound_allow), courier=courier,
             )
         ),
         PREFIX, owned(), frozenset({OPENAPI_PATH}), lambda: store.writer.away,
     )  # fmt: skip
-    forms = {path: {"POST": _page(form)} for path, form in pages.forms().items()}
-    routes = {
-        path: Route({"GET": _page(page), "HEAD": _page(page), **forms.get(path, {})})
-        for path, page in pages.routes().items()
-    }
+    house = _console_house(parts, context, engine, secret, courier)
+    pages = Pages(console.build_console(house), console.owned())
     outbox = Outbox(operator.channels)
     watch = Watch(engine, outbox, clock, config.alerts.thresholds)
     daily = Daily(engine, accounts_of(catalogue, config.providers, outbound), outbox, clock)
+    docs = Pages(build_docs(_docs_house(context, engine, origin)), docs_words())
     return Application(
-        Server(context, routes, api), context, ledger, writer, tasks, relay, store, watch, courier, daily
+        Server(context, (api, pages, docs), pages), context, ledger, writer, tasks, relay, store, watch, courier, daily
     )
 
 
@@ -172,17 +181,52 @@ def operator_of(alerts: Alerts) -> Operator:
     return Operator(alerts.webhook_url, secret.reveal() if secret else None, alerts.email_to, alerts.email_from, server)
 
 
-def _house(config: Config) -> House:
+def _console_house(parts: Parts, context: Context, engine: sa.Engine, secret: bytes, courier: Courier) -> House:
+    """What the pages are given."""
+    config, router = parts.config, context.relay.router
+    return House(
+        engine, secret, context.clock, context.catalogue, _origin(config), _local_url(config),
+        providers=tuple(_shown(entry) for entry in config.providers), order=tuple(config.routing.order),
+        places=places_of(config.providers), guard=Guard(config.server.outbound_allow), health=router.health, courier=courier,
+        store=parts.store.database.kind, directory=context.directory, endpoints=router.endpoints,
+        with_password=config.sign_in.password, openid=_openid(config.sign_in, parts.outbound, context.clock),
+        proxies=config.server.trusted_proxies, api_grants=config.credits.api_grants, thresholds=config.alerts.thresholds,
+    )  # fmt: skip
+
+
+def _openid(section: SignIn, outbound: Outbound, clock: Clock) -> OpenId | None:
+    """The identity provider, if the operator named one."""
+    if section.oidc_issuer is None or section.oidc_client_id is None:
+        return None
+    secret = section.oidc_client_secret
+    client = Client(
+        section.oidc_issuer, section.oidc_client_id, secret.reveal() if secret else None, section.oidc_scopes,
+        section.oidc_join_domains, section.oidc_name,
+    )  # fmt: skip
+    return OpenId(client, outbound, clock)
+
+
+def _docs_house(context: Context, engine: sa.Engine, origin: str) -> DocsHouse:
+    endpoints = context.relay.endpoints
+    return DocsHouse(
+        origin=origin, library=Library(), directory=context.directory, reader=context.reader, engine=engine,
+        catalogue=context.catalogue, clock=context.clock, served=lambda slug: bool(endpoints.get(slug)),
+        spawn=context.tasks.spawn, stylesheet=assets().url("console.css"),
+    )  # fmt: skip
+
+
+def _origin(config: Config) -> str:
+    """The address that people use."""
+    return config.server.public_url or _local_url(config)
+
+
+def _local_url(config: Config) -> str:
     server = config.server
-    origin = server.public_url or listen_url(server.host, server.port, tls=server.tls_cert is not None)
-    return House(origin, tuple(ProviderLine(entry.slug, entry.kind) for entry in config.providers))
+    return listen_url(server.host, server.port, tls=server.tls_cert is not None)
 
 
-def _page(handler: Callable[[Any], Awaitable[None]]) -> Callable[[Context, Any], Awaitable[None]]:
-    async def page(_context: Context, request: Any) -> None:
-        await handler(request)
-
-    return page
+def _shown(entry: ProviderConfig) -> ProviderLine:
+    return ProviderLine(entry.slug, entry.kind, entry.base_url or "", has_key=entry.api_key is not None)
 
 
 def _settings(config: Config) -> Settings:
@@ -209,6 +253,17 @@ def _unsealed(secret: bytes, ref: CredentialRef) -> str:
     vault = Vault(secret, Ring(ref.kek_id, {ref.kek_id: ref.salt}))
     place = {"organization_id": ref.organization_id, "record_id": ref.id, "destination": ref.base_url}
     return vault.open(ref.sealed, **place).decode()
+
+
+def _sealed(
+    secret: bytes, directory: Directory, plain: bytes, organization_id: str, generation_id: str
+) -> tuple[str, str]:
+    """What is kept of a generation, under the key-encryption key that this process knows. Raises SealBroken when it knows none."""
+    wrapping = directory.wrapping
+    ring = Ring("", {}) if wrapping is None else Ring(wrapping.kek_id, {wrapping.kek_id: wrapping.salt})
+    return Vault(secret, ring).seal(
+        plain, organization_id=organization_id, record_id=generation_id, destination=DESTINATION
+    )
 
 
 def _setup(entry: ProviderConfig, sandbox_url: str | None) -> Setup:

@@ -232,6 +232,22 @@ class Request:
         connection.write_chunk(body)
         return True
 
+    def passing(self, send: Send) -> Send:
+        """`send` for an application below: its response carries the request's id, and its head leaves with the first of the body."""
+        connection = self._connection
+
+        async def passed(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                self.started = True
+                message = {**message, "headers": [(b"request-id", self.id.encode()), *message["headers"]]}
+                if connection is not None:
+                    connection.cork.cork()
+            await send(message)
+            if connection is not None and message["type"] == "http.response.body":
+                connection.cork.uncork()
+
+        return passed
+
     async def respond(self, status: int, body: bytes, headers: Iterable[Header] = (JSON,)) -> None:
         """Send a whole response."""
         await self.start(status, [*headers, (b"content-length", b"%d" % len(body))])

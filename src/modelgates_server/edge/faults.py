@@ -48,7 +48,7 @@ _FORMS: Final[dict[type[Exception], _Form]] = {
     errors.ModelGatesError: _Form(500, "api_error"),
 }
 
-_UPSTREAM: Final[dict[str, _Form]] = {
+UPSTREAM: Final[dict[str, _Form]] = {
     "unreachable": _Form(503, "api_error"),
     "stale": _Form(503, "api_error"),
     "reset": _Form(502, "api_error"),
@@ -74,7 +74,7 @@ _UPSTREAM: Final[dict[str, _Form]] = {
 }
 """By `routing.verdict.FaultClass`; a test holds that every class has its form."""
 
-_VERBATIM: Final = frozenset(
+VERBATIM: Final = frozenset(
     {
         "rate_limit",
         "ramp",
@@ -142,13 +142,13 @@ def _money_details(error: errors.MoneyRefused) -> dict[str, object]:
 
 
 def _upstream(error: errors.UpstreamFailed, request_id: str) -> Rendered:
-    form = _UPSTREAM[error.kind]
+    form = UPSTREAM[error.kind]
     headers: list[Header] = [JSON]
     if error.retry_after is not None:
         headers.append((b"retry-after", error.retry_after.encode("latin-1")))
     if error.should_retry is not None:
         headers.append((b"x-should-retry", error.should_retry.encode("latin-1")))
-    if error.body is not None and error.kind in _VERBATIM:
+    if error.body is not None and error.kind in VERBATIM:
         return Rendered(
             error.status if error.status not in {None, 200} else form.status,
             _reported(error.body, error),

@@ -21,7 +21,7 @@ _CLAUDE_AGENTS = ("claude", "anthropic")
 
 
 async def list_models(context: Context, request: Request) -> None:
-    """The list. A key that cannot pay sees an empty one: its picker tells the story at once (product page)."""
+    """The models that the key may use. A key that cannot pay sees none: its picker tells the story at once (product page)."""
     caller = await identify(request, context.directory)
     models = usable(context, caller) if await can_pay(context.reader, caller, context.clock.now_s()) else []
     query = dict(parse_qsl(request.query.decode("latin-1")))

@@ -1,11 +1,11 @@
-"""The management API's place below the edge: which paths are its, in every accepted spelling, and how it is called."""
+"""Applications below the edge: which paths are theirs, and how they are called. The management API, the pages for people, the docs."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from modelgates_server.edge.exchange import Receive, Request, Scope, Send
 from modelgates_server.errors import StoreUnavailable
@@ -13,6 +13,33 @@ from modelgates_server.errors import StoreUnavailable
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 _SPELLING: Final = re.compile(r"(?:/api)?(?:/anthropic)?(?:/v1)?/v1(/([^/]+)(?:/.*)?)", re.DOTALL)
+
+
+class Mounted(Protocol):
+    """An application that answers where no route of the edge does."""
+
+    def path(self, path: str) -> str | None:
+        """The path as the application knows it; None when it is not one of its."""
+        ...
+
+    async def answer(self, request: Request, path: str, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Pages for people, by the first words of their paths; the empty word is the page at ``/``. They tell failures themselves."""
+
+    app: Asgi
+    words: frozenset[str]
+
+    def path(self, path: str) -> str | None:
+        """The path without a final slash; None when it is not one of its."""
+        shown = path.rstrip("/") or "/"
+        return shown if shown[1:].partition("/")[0].partition(".")[0] in self.words else None
+
+    async def answer(self, request: Request, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the application answer; its response carries the request's id."""
+        await self.app({**scope, "path": path, "root_path": ""}, receive, request.passing(send))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +69,4 @@ class Mount:
         if self.away():
             raise StoreUnavailable
 
-        async def marked(message: dict[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                request.started = True
-                headers = [(b"request-id", request.id.encode()), *message["headers"]]
-                message = {**message, "headers": headers}
-            await send(message)
-
-        await self.app({**scope, "path": path}, receive, marked)
+        await self.app({**scope, "path": path}, receive, request.passing(send))

@@ -7,7 +7,7 @@ No middleware and no redirects (client-protocol E-9). Paths are matched exactly,
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -19,7 +19,7 @@ from modelgates_server.edge import account, health, messages, models, providers
 from modelgates_server.edge.context import Context
 from modelgates_server.edge.exchange import ClientGone, Receive, Request, Scope, Send
 from modelgates_server.edge.faults import render, with_code
-from modelgates_server.edge.mount import Mount
+from modelgates_server.edge.mount import Mounted
 from modelgates_server.errors import Draining, ModelGatesError, NotFound
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Route:
 
 
 async def _not_built(_context: Context, request: Request) -> None:
-    """OpenAI-style routes are documented but not there yet: say so in their own envelope, and to nobody's retry loop."""
+    """Not built yet: 501 in the OpenAI envelope. Nobody's retry loop is told to go on."""
     body = {
         "error": {
             "code": 501,
@@ -85,27 +85,32 @@ WRAPPED_MODEL_PATH: Final = "/v1/model/"
 
 
 class Server:
-    """The application. `pages` are further routes by exact path, for people; `api` answers where no route does."""
+    """The application. The first of `mounts` that knows a path answers where no route does.
 
-    def __init__(self, context: Context, pages: Mapping[str, Route] | None = None, api: Mount | None = None) -> None:
+    Where nobody does, `pages` tells so to whoever asks for a page: people mistype addresses too.
+    """
+
+    def __init__(self, context: Context, mounts: Sequence[Mounted] = (), pages: Mounted | None = None) -> None:
         self._context = context
-        self._api = api
+        self._mounts = tuple(mounts)
+        self._pages = pages
         self._ids = Ids(context.clock)
-        self._routes = {**_spellings(), **ROOT_ROUTES, **(pages or {})}
+        self._routes = {**_spellings(), **ROOT_ROUTES}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         context = self._context
         route = self._routes.get(scope["path"]) or self._model_route(scope["path"])
-        api_path = self._api.path(scope["path"]) if route is None and self._api is not None else None
+        mounted = self._mounted(scope) if route is None else None
         inference = route is not None and route.inference
         request_id = self._ids.new("gen" if inference else "req")
         request = Request(scope, receive, send, request_id, inference=inference)
         context.metrics.open_requests += 1
         try:
-            if self._api is not None and api_path is not None:
-                await self._api.answer(request, api_path, scope, receive, send)
+            if mounted is not None:
+                mount, path = mounted
+                await mount.answer(request, path, scope, receive, send)
             else:
                 await self._dispatch(route, request)
         except ClientGone:
@@ -139,6 +144,13 @@ class Server:
         body = rendered.body if request.inference else with_code(rendered)
         await request.respond(rendered.status, body, rendered.headers)
 
+    def _mounted(self, scope: Scope) -> tuple[Mounted, str] | None:
+        for mount in self._mounts:
+            known = mount.path(scope["path"])
+            if known is not None:
+                return mount, known
+        return None if self._pages is None or not _looks(scope) else (self._pages, scope["path"])
+
     def _model_route(self, path: str) -> Route | None:
         for prefix in PREFIXES:
             for stem, route in ((MODEL_PATH, self._of_model), (WRAPPED_MODEL_PATH, _wrapped)):
@@ -153,6 +165,13 @@ class Server:
         if last == "endpoints" and model and self._context.catalogue.names.find(name) is None:
             return Route({"GET": partial(providers.model_endpoints, name=model)})
         return Route({"GET": partial(models.one_model, name=name)})
+
+
+def _looks(scope: Scope) -> bool:
+    """Whether a browser asks for a page. Programs never say so."""
+    return scope["method"] in {"GET", "HEAD"} and any(
+        name == b"accept" and b"text/html" in value for name, value in scope["headers"]
+    )
 
 
 def _wrapped(name: str) -> Route:

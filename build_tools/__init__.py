@@ -1,0 +1,1 @@
+"""What builds the package: the build backend and the parts that it makes."""
