@@ -25,10 +25,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vault": {"storage", "config"},
     "accounts": {"storage"},
     "ledger": {"storage"},
-    "activity": {"dialects", "catalogue", "storage"},
+    "activity": {"dialects", "catalogue", "routing", "storage"},
     "relay": {"dialects", "catalogue", "routing", "providers", "accounts", "ledger", "activity"},
     "management": {"storage", "vault", "accounts", "ledger", "activity", "catalogue"},
     "upkeep": {"accounts", "ledger", "activity", "catalogue", "outbound", "storage"},
+    "doctor": {"catalogue"},
     "reconcile": {"dialects", "catalogue", "storage", "ledger", "outbound", "alerts", "config"},
     "alerts": {"accounts", "ledger", "activity", "storage", "management", "vault", "outbound"},
     "edge": {"dialects", "accounts", "catalogue", "ledger", "activity", "relay", "storage"},
@@ -36,12 +37,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         "accounts", "catalogue", "ledger", "activity", "routing", "management", "outbound", "storage", "vault", "dialects",
         "alerts",
     },
-    "console": {"accounts", "catalogue", "ledger", "activity", "routing", "management", "outbound", "storage"},
+    "console": {
+        "accounts", "catalogue", "ledger", "activity", "routing", "management", "outbound", "storage", "vault", "dialects",
+        "alerts", "doctor",
+    },
+    "docsite": {"accounts", "catalogue", "ledger", "activity", "storage"},
     "listener": {"config", "edge"},
     "simulator": set(),
     "cli": {
         "app", "config", "storage", "management", "accounts", "ledger", "activity", "catalogue", "vault", "simulator",
-        "dialects", "routing", "console", "reconcile", "outbound", "alerts", "assembly",
+        "dialects", "routing", "console", "reconcile", "outbound", "alerts", "assembly", "doctor",
     },
 }  # fmt: skip
 """Design section 3, and its amendments in docs/architecture.md. `app` may import everything."""

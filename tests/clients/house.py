@@ -58,8 +58,12 @@ class ClaudeCode:
 
     def ask(self, prompt: str, *words: str, **variables: str) -> Ran:
         """One headless run: ``claude -p PROMPT WORDS…``, with credentials among `variables`."""
+        return self.run("-p", prompt, *words, **variables)
+
+    def run(self, *words: str, **variables: str) -> Ran:
+        """Any command of it: ``claude WORDS…``."""
         done = subprocess.run(
-            [self.program, "-p", prompt, *words],
+            [self.program, *words],
             cwd=self.folder,
             env=environment(**self._always, **variables),
             stdin=subprocess.DEVNULL,

@@ -7,10 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 cache=$root/.cache
 
-if ! command -v npm >/dev/null 2>&1; then
-  echo "installing Node.js from Debian's packages"
-  apt-get update -qq && apt-get install -y -qq nodejs npm >/dev/null
-fi
+. "$root/tests/support/find_npm.sh"
 mkdir -p "$cache/claude"
 cp "$here/package.json" "$here/package-lock.json" "$cache/claude/"
 (cd "$cache/claude" && npm ci --no-audit --no-fund --loglevel=error)

@@ -76,7 +76,9 @@ async def test_nothing_is_stored_and_that_is_said(managed: Managed) -> None:
 
     assert (told.status, told.error["code"]) == (404, 404)
     assert "not stored" in told.error["message"]
-    assert told.error["metadata"] == {"generation_id": good, "stored": False, "error": None}
+    metadata = told.error["metadata"]
+    assert "opt a workspace in" in metadata.pop("remedy")
+    assert metadata == {"generation_id": good, "stored": False, "error": None}
     assert why.error["metadata"]["error"]["message"] == "No provider answered"
     assert why.error["metadata"]["error"]["previous_errors"] == []
     assert (await managed.get("/generation/content")).status == 400

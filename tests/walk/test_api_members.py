@@ -68,7 +68,7 @@ async def test_an_invitation_promises_a_share_in_any_interval(gateway: Gateway) 
     assert made["data"]["share_interval"] == "weekly"
     first = (await done(gateway, "GET", "/organization/invitations"))["data"][1]
     assert first["state"] == "revoked"
-    form = {"content-type": "application/x-www-form-urlencoded"}
+    form = {"content-type": "application/x-www-form-urlencoded", "origin": gateway.url}
     assert (await gateway.request("POST", "/join", form, f"token={made['token']}".encode())).status == 303
     ann = (await done(gateway, "GET", "/organization/members"))["data"][1]
     (share,) = (await done(gateway, "GET", f"/organization/members/{ann['id']}/budgets"))["data"]

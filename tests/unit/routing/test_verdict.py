@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import modelgates_server.relay
-from modelgates_server.edge.faults import _UPSTREAM
+from modelgates_server.edge.faults import UPSTREAM
 from modelgates_server.routing.verdict import VERDICTS, FaultClass, Signal, classify
 
 SIGNALS = {
@@ -191,7 +191,7 @@ def test_every_class_is_reachable_and_has_verdict_and_form() -> None:
     """The tables above reach every class; each has a verdict and an HTTP form, and there are no others."""
     reached = {*SIGNALS.values(), *STATUSES.values(), *EVENTS.values(), *(row[-1] for row in (*CODES, *TEXTS))}
 
-    assert reached == set(FaultClass) == set(VERDICTS) == set(_UPSTREAM)
+    assert reached == set(FaultClass) == set(VERDICTS) == set(UPSTREAM)
     assert set(Signal) == {*SIGNALS, "status", "error_event"}
 
 

@@ -1,0 +1,5 @@
+export ANTHROPIC_DEFAULT_OPUS_MODEL='~anthropic/claude-opus-latest'
+export ANTHROPIC_DEFAULT_SONNET_MODEL='~anthropic/claude-sonnet-latest'
+export ANTHROPIC_DEFAULT_HAIKU_MODEL='~anthropic/claude-haiku-latest'
+export ANTHROPIC_DEFAULT_FABLE_MODEL='~anthropic/claude-fable-latest'
+export CLAUDE_CODE_SUBAGENT_MODEL='~anthropic/claude-sonnet-latest'
