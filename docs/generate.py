@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import click
 
@@ -45,9 +48,24 @@ COMMANDS = """# Commands
 """
 
 
-def pages() -> dict[str, str]:
-    """Every generated page by its file name."""
-    return {"configuration.md": CONFIGURATION + settings_reference(), "commands.md": COMMANDS + _commands()}
+def beside(name: str) -> ModuleType:
+    """A module of this folder, which is no package."""
+    found = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
+    if found is None or found.loader is None:
+        raise ImportError(name)
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def pages() -> dict[str, Callable[[], str]]:
+    """Every generated page by its file name, and what writes it."""
+    return {
+        "configuration.md": lambda: CONFIGURATION + settings_reference(),
+        "commands.md": lambda: COMMANDS + _commands(),
+        "errors.md": beside("generate_errors").page,
+        "routes.md": beside("generate_routes").page,
+    }
 
 
 def _commands() -> str:
@@ -71,8 +89,8 @@ def _describe(context: click.Context, command: click.Command, parts: list[str]) 
 
 
 def main() -> int:
-    for name, text in pages().items():
-        (HERE / name).write_text(text)
+    for name, write in pages().items():
+        (HERE / name).write_text(write())
     return 0
 
 
