@@ -122,6 +122,7 @@ def assemble(parts: Parts) -> Application:
         clock=clock,
         order=tuple(config.routing.order),
         recall=partial(recall, reader),
+        secret=secret,
     )
     metrics.watch_providers(
         providers, lambda: [slug for slug, _, _ in router.health.out_of_service(clock.monotonic_s())]

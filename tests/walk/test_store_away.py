@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy as sa
+from tests.contract.test_hard_times import entry
 from tests.support.gateway import STORE_PATIENCE_S, Gateway, Told, ask, open_gateway, until
 from tests.support.postgres import Postgres
 from tests.support.proxy import open_proxy
@@ -23,6 +24,7 @@ from tests.walk.test_protocol_answer import assert_envelope
 
 from modelgates_server.errors import StoreUnavailable
 from modelgates_server.ledger.credit import credit_meter
+from modelgates_server.ledger.units import ADD_ENTRY
 from modelgates_server.ledger.values import Bill, Hold
 from modelgates_server.storage.engine import database_of
 from modelgates_server.storage.postgres import SILENT_S
@@ -167,6 +169,28 @@ async def test_a_process_that_stood_still_does_not_take_the_store_for_away(postg
         assert lives[-1][0] == lives[-1][1], lives
 
 
+@pytest.mark.parametrize("between", range(6))
+async def test_batches_that_fail_spoil_no_later_ones(postgres_url: str, tmp_path: Path, between: int) -> None:
+    """The driver prepares a statement that it has seen often enough, perhaps in a batch that fails: whoever comes after is served."""
+    make_database(database_of(postgres_url), 10 * USD)
+    refused: list[str] = []
+    async with branch(postgres_url, tmp_path) as bank:
+        await spoil(bank)
+        for _ in range(between):
+            await insisting(lambda: bank.writer.submit(Simple(lambda _rows: None)))
+        await spoil(bank)
+        await taken(bank, refused)
+
+        assert [reason for reason in refused if "prepared statement" in reason] == []
+
+
+async def spoil(bank: Bank) -> None:
+    """A batch that the database refuses."""
+    unit = Simple(lambda rows: rows.write(ADD_ENTRY, entry(amount_nusd=2**63)), keep=True)
+    with pytest.raises(StoreUnavailable, match="refused"):
+        await bank.writer.submit(unit)
+
+
 async def test_two_new_lives_at_a_time_are_one(postgres_url: str, tmp_path: Path) -> None:
     """A connection that breaks while a stopped process takes a new life: every hold belongs to the life that goes on."""
     there = sa.make_url(postgres_url)
@@ -196,16 +220,20 @@ async def branch(url: str, folder: Path) -> AsyncIterator[Bank]:
         yield await insisting(lambda: stack.enter_async_context(open_branch(url, folder)))
 
 
-async def taken(bank: Bank) -> Hold:
+async def taken(bank: Bank, refused: list[str] | None = None) -> Hold:
     """A hold, as soon as the store takes one."""
-    return await insisting(lambda: bank.ledger.hold(bank.request(USD // 100)))
+    return await insisting(lambda: bank.ledger.hold(bank.request(USD // 100)), refused)
 
 
-async def insisting(ask_for: Callable[[], Awaitable[Any]]) -> Any:
-    """What is asked for, as soon as the store gives it."""
-    async with asyncio.timeout(STORE_PATIENCE_S):
-        while True:
-            try:
-                return await ask_for()
-            except StoreUnavailable:
-                await asyncio.sleep(0.01)
+async def insisting(ask_for: Callable[[], Awaitable[Any]], refused: list[str] | None = None) -> Any:
+    """What is asked for, as soon as the store gives it; what it said before that."""
+    refused = [] if refused is None else refused
+    loop = asyncio.get_running_loop()
+    give_up_s = loop.time() + STORE_PATIENCE_S
+    while True:
+        try:
+            return await ask_for()
+        except StoreUnavailable as error:
+            refused.append(str(error))
+            assert loop.time() < give_up_s, refused[-3:]
+            await asyncio.sleep(0.01)

@@ -61,7 +61,8 @@ class Route(msgspec.Struct, frozen=True):
 class Router:
     """`endpoints` by model slug; `order` is the house's; `recall(conversation, since_ms)` asks the receipts who served it last.
 
-    `memory` keeps the plans of usual requests, those without preferences while everybody is in service.
+    `secret` is the installation's: conversations are named with it. `memory` keeps the plans of usual requests, those without
+    preferences while everybody is in service.
     """
 
     catalogue: Catalogue
@@ -72,6 +73,7 @@ class Router:
     clock: Clock
     order: tuple[str, ...]
     recall: Callable[[str, int], Awaitable[str | None]]
+    secret: bytes = field(repr=False)
     memory: dict[object, Plan] = field(default_factory=dict)
 
     async def route(self, caller: Caller, ask: Ask, incoming: Incoming) -> Route:
@@ -206,7 +208,7 @@ class Router:
 
     def _conversation(self, caller: Caller, ask: Ask, resolved: Resolved) -> str:
         session = ask.session_id or f"{caller.key_hash}\0{opening(ask)}"
-        return conversation_id(caller.organization_id, resolved.model.slug, session)
+        return conversation_id(self.secret, caller.organization_id, resolved.model.slug, session)
 
     async def _holder(self, conversation: str) -> str | None:
         now_s = self.clock.monotonic_s()

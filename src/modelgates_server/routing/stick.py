@@ -13,9 +13,14 @@ CONVERSATIONS_MAX: Final = 50_000
 """About 200 bytes each; the one that was quiet for longest goes."""
 
 
-def conversation_id(organization_id: str, model: str, session: str) -> str:
-    """A short name of one conversation with one model: it says nothing about its parts."""
-    return hashlib.blake2b(f"{organization_id}\0{model}\0{session}".encode(), digest_size=12).hexdigest()
+KEY_BYTES_MAX: Final = 64
+"""BLAKE2b takes no longer key."""
+
+
+def conversation_id(secret: bytes, organization_id: str, model: str, session: str) -> str:
+    """A short name of one conversation with one model: without the installation's secret, nobody can try out how it began."""
+    parts = f"{organization_id}\0{model}\0{session}".encode()
+    return hashlib.blake2b(parts, digest_size=12, key=secret[:KEY_BYTES_MAX]).hexdigest()
 
 
 class Stickiness:

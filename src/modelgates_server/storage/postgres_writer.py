@@ -68,6 +68,7 @@ class PostgresWriter(Distributed):
         self._begun = False
         self._closed = False
         self._started_fresh = False
+        self._rolled_back = 0
         self._asked: asyncio.Future[None] | None = None
         self._task = spawn(self._work(), "store writer")
 
@@ -242,10 +243,15 @@ class PostgresWriter(Distributed):
             drop(connection)
 
     async def _roll_back(self) -> bool:
-        """End a transaction that failed; False when the connection is of no more use."""
+        """End a transaction that failed; False when the connection is of no more use.
+
+        The driver believes that what it prepared in a pipeline that failed is there, and forgets it only at a ROLLBACK whose text it
+        has not seen before (psycopg 3.3): without that, every later batch would be refused.
+        """
+        self._rolled_back += 1
         try:
             with Deadline(self._open, SILENT_S):
-                await self._open.execute("ROLLBACK")
+                await self._open.execute(f"ROLLBACK /* {self._rolled_back} */", prepare=False)
         except (psycopg.Error, *AWAY):
             self._hang_up()
             self.away = True

@@ -41,8 +41,9 @@ def test_the_one_that_was_quiet_for_longest_is_forgotten() -> None:
 def test_a_conversations_name_tells_its_parts_apart() -> None:
     """Organisation, model and session make it, and no two mixtures of them are alike; it says nothing about them."""
     parts = itertools.product(("a", "ab", "b"), ("m", "bm"), ("s", "ms"))
-    names = {conversation_id(*part) for part in parts}
+    names = {conversation_id(b"secret", *part) for part in parts}
 
     assert len(names) == 12
-    assert conversation_id("a", "m", "s") == conversation_id("a", "m", "s")
+    assert conversation_id(b"secret", "a", "m", "s") == conversation_id(b"secret", "a", "m", "s")
+    assert conversation_id(b"secret", "a", "m", "s") != conversation_id(b"another", "a", "m", "s")
     assert all(len(name) == 24 for name in names)
