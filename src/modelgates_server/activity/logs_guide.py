@@ -34,7 +34,7 @@ class Bounds:
     """How much one page may read: receipts at once (about) and in all, stretches, and rows of days and hours at once and in all."""
 
     rows_at_once: int = 5_000
-    rows_max: int = 120_000
+    rows_max: int = 50_000
     stretches_max: int = 200
     sums_at_once: int = 20_000
     sums_max: int = 400_000
