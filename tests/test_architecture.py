@@ -15,6 +15,7 @@ LEAVES = ("errors", "clock", "money", "limits", "privacy")
 MAY_IMPORT: dict[str, set[str]] = {
     "tasks": set(),
     "crew": set(),
+    "statuses": set(),
     "config": {"catalogue"},
     "dialects": set(),
     "catalogue": {"dialects"},
@@ -35,11 +36,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "edge": {"dialects", "accounts", "catalogue", "ledger", "activity", "relay", "storage"},
     "api": {
         "accounts", "catalogue", "ledger", "activity", "routing", "management", "outbound", "storage", "vault", "dialects",
-        "alerts",
+        "alerts", "statuses",
     },
     "console": {
         "accounts", "catalogue", "ledger", "activity", "routing", "management", "outbound", "storage", "vault", "dialects",
-        "alerts", "doctor",
+        "alerts", "doctor", "statuses",
     },
     "docsite": {"accounts", "catalogue", "ledger", "activity", "storage"},
     "listener": {"config", "edge"},

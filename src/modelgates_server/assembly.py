@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from modelgates_server.accounts.directory import Directory
 from modelgates_server.accounts.oidc import Client
+from modelgates_server.accounts.quotas import Quotas
 from modelgates_server.accounts.values import CredentialRef
 from modelgates_server.activity.contents import DESTINATION, Keeper
 from modelgates_server.activity.metrics import Metrics
@@ -151,18 +152,18 @@ def assemble(parts: Parts) -> Application:
     origin = _origin(config)
     operator = operator_of(config.alerts)
     courier = Courier(engine, secret, operator, outbound, guarded, clock, origin)
-    places = places_of(config.providers)
+    places, quotas = places_of(config.providers), Quotas()
     api = Mount(
         build_api(
             ApiHouse(
                 engine, secret, clock, catalogue, origin,
                 api_grants=config.credits.api_grants, places=places,
-                guard=Guard(config.server.outbound_allow), courier=courier,
+                guard=Guard(config.server.outbound_allow), courier=courier, quotas=quotas,
             )
         ),
         PREFIX, owned(), frozenset({OPENAPI_PATH}), lambda: store.writer.away,
     )  # fmt: skip
-    house = _console_house(parts, context, engine, secret, courier)
+    house = _console_house(parts, context, engine, secret, courier, quotas)
     pages = Pages(console.build_console(house), console.owned())
     outbox = Outbox(operator.channels)
     watch = Watch(engine, outbox, clock, config.alerts.thresholds)
@@ -182,7 +183,9 @@ def operator_of(alerts: Alerts) -> Operator:
     return Operator(alerts.webhook_url, secret.reveal() if secret else None, alerts.email_to, alerts.email_from, server)
 
 
-def _console_house(parts: Parts, context: Context, engine: sa.Engine, secret: bytes, courier: Courier) -> House:
+def _console_house(
+    parts: Parts, context: Context, engine: sa.Engine, secret: bytes, courier: Courier, quotas: Quotas
+) -> House:
     """What the pages are given."""
     config, router = parts.config, context.relay.router
     return House(
@@ -192,6 +195,7 @@ def _console_house(parts: Parts, context: Context, engine: sa.Engine, secret: by
         store=parts.store.database.kind, directory=context.directory, endpoints=router.endpoints,
         with_password=config.sign_in.password, openid=_openid(config.sign_in, parts.outbound, context.clock),
         proxies=config.server.trusted_proxies, api_grants=config.credits.api_grants, thresholds=config.alerts.thresholds,
+        quotas=quotas,
     )  # fmt: skip
 
 

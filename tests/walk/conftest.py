@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from tests.support.console import Person, new_member, signed_in
 from tests.support.gateway import Gateway, open_gateway
 from tests.walk.managed import Managed
 
@@ -45,3 +46,22 @@ async def managed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Man
     """A gateway with two more organisations, each with a management key; tests add their own receipts."""
     async with open_gateway(tmp_path_factory.mktemp("walk") / "managed", routing=QUICK) as running:
         yield Managed.of(running)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+    """A gateway with two providers, for one file's pages; a file that needs another one has a fixture of this name."""
+    async with open_gateway(tmp_path_factory.mktemp("console") / "gateway", simulators=2, routing=QUICK) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def admin(house: Gateway) -> AsyncIterator[Person]:
+    async with signed_in(house) as person:
+        yield person
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def member(house: Gateway) -> AsyncIterator[Person]:
+    async with signed_in(house, new_member(house)) as person:
+        yield person

@@ -5,18 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-import pytest_asyncio
 import sqlalchemy as sa
 from tests.support.console import Person, new_member, signed_in
-from tests.support.gateway import Gateway, ask, open_gateway
+from tests.support.gateway import Gateway, ask
 from tests.support.hostile import FORMULAS, MARKUP, ODD, live_parts
 from tests.unit.activity.written import Asked, write
-from tests.walk.conftest import QUICK
 from tests.walk.managing import found_another
 
 from modelgates_server.activity.series_slice import By, Metric, Period
@@ -28,25 +25,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PERIODS = [str(period) for period in Period]
 GROUPS = [*map(str, By), "none"]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
-    folder = tmp_path_factory.mktemp("console-activity") / "gateway"
-    async with open_gateway(folder, simulators=2, routing=QUICK) as running:
-        yield running
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def admin(house: Gateway) -> AsyncIterator[Person]:
-    async with signed_in(house) as person:
-        yield person
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def member(house: Gateway) -> AsyncIterator[Person]:
-    async with signed_in(house, new_member(house)) as person:
-        yield person
 
 
 async def sent(house: Gateway, key: str | None = None, **fields: Any) -> int:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 from tests.support.console import Person, new_member, signed_in
-from tests.support.gateway import Gateway, ask, open_gateway
+from tests.support.gateway import Gateway, ask
 from tests.support.hostile import ODD, live_parts
 from tests.unit.activity.written import Asked, write
-from tests.walk.conftest import QUICK
 from tests.walk.managing import found_another
 
 from modelgates_server.management.guardrails import Rules, create_guardrail
@@ -20,19 +16,6 @@ from modelgates_server.money import NUSD_PER_USD
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PREVIEW = "/guardrails/preview"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
-    folder = tmp_path_factory.mktemp("console-guardrails") / "gateway"
-    async with open_gateway(folder, simulators=2, routing=QUICK) as running:
-        yield running
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def admin(house: Gateway) -> AsyncIterator[Person]:
-    async with signed_in(house) as person:
-        yield person
 
 
 def intern(house: Gateway, *usd: int, name: str = "Ines Intern", **told: object) -> tuple[str, str]:

@@ -31,12 +31,6 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gatew
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def admin(house: Gateway) -> AsyncIterator[Person]:
-    async with signed_in(house) as person:
-        yield person
-
-
-@pytest_asyncio.fixture(loop_scope="session")
 async def member(house: Gateway) -> AsyncIterator[Person]:
     """Somebody with a share of $20 a month."""
     member_id = new_member(house)

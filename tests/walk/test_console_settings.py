@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.support.console import Person, new_member, signed_in
+from tests.support.console import Person, signed_in
 from tests.support.gateway import Gateway, ask, open_gateway
 from tests.support.mail import MailBox, open_mailbox
 
@@ -37,18 +37,6 @@ async def house(tmp_path_factory: pytest.TempPathFactory, box: MailBox) -> Async
     toml = f'[alerts]\nsmtp_url = "smtp://127.0.0.1:{box.port}"\nemail_from = "gate@example.com"\n'
     async with open_gateway(tmp_path_factory.mktemp("console-settings") / "gateway", toml=toml) as running:
         yield running
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def admin(house: Gateway) -> AsyncIterator[Person]:
-    async with signed_in(house) as person:
-        yield person
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def member(house: Gateway) -> AsyncIterator[Person]:
-    async with signed_in(house, new_member(house)) as person:
-        yield person
 
 
 def org(house: Gateway) -> str:

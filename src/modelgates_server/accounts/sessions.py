@@ -119,14 +119,6 @@ def note_seen(connection: sa.Connection, token: str, now_s: float) -> None:
     )
 
 
-def session_member(connection: sa.Connection, token: str, now_s: float) -> Member | None:
-    """Give the member whose live session this is, and note that it was used; None for any other token."""
-    session = find_session(connection, token, now_s)
-    if session is not None and session.due:
-        note_seen(connection, token, now_s)
-    return None if session is None else session.member
-
-
 def list_sessions(connection: sa.Connection, member_id: str, token: str, now_s: float) -> list[SessionRow]:
     """Give a member's live sessions, the one used last first; `token` is the session that asks."""
     rows, now, mine = schema.sessions, int(now_s), _hash(token)

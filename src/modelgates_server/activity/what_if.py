@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 from modelgates_server.limits import Scope, Window
 
@@ -165,8 +164,6 @@ def barred(rows: Iterable[Used], lists: Lists, serving: Mapping[str, Collection[
 
 
 # Words.
-
-PEOPLE_NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Query
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
+from modelgates_server.accounts.quotas import CHANNEL_TESTS
 from modelgates_server.alerts.courier import NotTaken
 from modelgates_server.alerts.message import shown
 from modelgates_server.api.answers import Answer, answer, page
@@ -22,9 +23,6 @@ from modelgates_server.management.describe import rfc3339
 from modelgates_server.management.settings import OrganizationSettings
 
 router = new_router("alerts")
-
-TESTS_PER_MINUTE: Final = 10
-"""Each sends something to somebody; nobody is to be flooded by way of us."""
 
 Target = Annotated[str, Field(min_length=3, max_length=2_000)]
 Percent = Annotated[int, Field(ge=1, le=100)]
@@ -243,8 +241,7 @@ async def try_channel(house: Housed, manager: Managing, channel_id: str) -> Answ
 
 
 def _count(house: House, key_hash: str) -> None:
-    with house.quotas.spend("tests of channels", key_hash, TESTS_PER_MINUTE, house.clock.monotonic_s()):
-        pass
+    house.quotas.count(CHANNEL_TESTS, key_hash, house.clock.monotonic_s())
 
 
 def _post(house: House) -> work.Post:

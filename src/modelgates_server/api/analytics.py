@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from modelgates_server.accounts.quotas import ANALYTICS
 from modelgates_server.activity.analytics import ask
 from modelgates_server.activity.measures import meta
 from modelgates_server.activity.questions import (
@@ -29,8 +30,6 @@ from modelgates_server.api.times import instant_ms
 from modelgates_server.errors import BadRequest
 
 router = new_router("analytics")
-
-PER_MINUTE: Final = 64
 
 Name = Annotated[str, Field(max_length=100)]
 Value = Annotated[str, Field(max_length=VALUE_CHARACTERS_MAX)] | int | Decimal
@@ -147,7 +146,7 @@ def show_meta(_manager: Managing) -> Answer:
 def query(house: Housed, manager: Managing, body: AnalyticsQuery) -> Answer:
     """Answer a question about use. A key may ask 64 times a minute; what takes longer than 10 s is stopped."""
     question = _question(body, house.clock.now_s())
-    with house.quotas.spend("analytics", manager.key_hash, PER_MINUTE, house.clock.monotonic_s()):
+    with house.quotas.spend(ANALYTICS, manager.key_hash, house.clock.monotonic_s()):
         found = ask(house.engine, manager.organization_id, question, house.clock)
     metadata = {
         "row_count": len(found.rows),

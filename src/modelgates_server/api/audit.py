@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import Query
 
+from modelgates_server.accounts.quotas import AUDIT_CHECKS
 from modelgates_server.api.answers import Answer, answer, page
 from modelgates_server.api.routes import Housed, Managing, new_router
 from modelgates_server.api.shapes import Paged, Shown
@@ -16,9 +17,6 @@ from modelgates_server.management.audit import AuditFilter, AuditRow
 from modelgates_server.management.describe import rfc3339
 
 router = new_router("audit")
-
-PER_MINUTE: Final = 10
-"""Each look walks the whole log."""
 
 Text = Annotated[str | None, Query(max_length=300)]
 
@@ -79,7 +77,7 @@ def list_audit(  # noqa: PLR0913 - the filters
 @router.get("/audit/verify", response_model=WholeAnswer)
 def verify_audit(house: Housed, manager: Managing) -> Answer:
     """Walk the chain of digests through the whole log. `modelgates audit verify` says where it is broken."""
-    with house.quotas.spend("the check of the audit log", manager.key_hash, PER_MINUTE, house.clock.monotonic_s()):
+    with house.quotas.spend(AUDIT_CHECKS, manager.key_hash, house.clock.monotonic_s()):
         verdict = audit.verify(house.engine)
     return answer({"data": {"whole": verdict.broken is None}})
 

@@ -13,27 +13,12 @@ from starlette.requests import Request
 
 from modelgates_server import errors
 from modelgates_server.api.answers import Answer, answer
+from modelgates_server.statuses import status_of
 
 MESSAGE_CHARACTERS_MAX: Final = 1_000
 FAULTS_SHOWN_MAX: Final = 20
 INTERNAL_MESSAGE: Final = "Something went wrong inside the gateway. The request id finds it in the log."
 
-_STATUS: Final[dict[type[Exception], int]] = {
-    errors.TooLarge: 413,
-    errors.BadRequest: 400,
-    errors.Unauthenticated: 401,
-    errors.WrongKeyClass: 403,
-    errors.Forbidden: 403,
-    errors.NotFound: 404,
-    errors.Conflict: 409,
-    errors.KeyReused: 422,
-    errors.MoneyRefused: 402,
-    errors.RateRefused: 429,
-    errors.TookTooLong: 408,
-    errors.Draining: 503,
-    errors.StoreError: 503,
-    errors.ModelGatesError: 500,
-}
 _HEADERS: Final[dict[int, dict[str, str]]] = {
     401: {"www-authenticate": "Bearer", "x-should-retry": "false"},
     403: {"x-should-retry": "false"},
@@ -75,7 +60,7 @@ def render(error: Exception) -> Answer:
         return fault(error.status_code, str(error.detail), None, error.headers)
     if not isinstance(error, errors.ModelGatesError):
         return fault(500, INTERNAL_MESSAGE)
-    status = next(_STATUS[cls] for cls in type(error).__mro__ if cls in _STATUS)
+    status = status_of(error)
     headers = {"retry-after": str(error.retry_after_s)} if isinstance(error, errors.RateRefused) else None
     if status == 500:
         return fault(500, INTERNAL_MESSAGE)

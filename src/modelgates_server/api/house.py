@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
+from modelgates_server.accounts.quotas import Quotas
 from modelgates_server.alerts.courier import Courier
-from modelgates_server.api.quota import Quotas
 from modelgates_server.catalogue.load import Catalogue
 from modelgates_server.clock import Clock
 from modelgates_server.management.credentials import Place

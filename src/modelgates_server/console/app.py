@@ -29,24 +29,10 @@ from modelgates_server.console.rendering import SAFE, respond, wants_json
 from modelgates_server.console.routes import PageRoute
 from modelgates_server.console.visits import OPEN, Page, Visit
 from modelgates_server.privacy import visible
+from modelgates_server.statuses import status_of
 
 log = logging.getLogger(__name__)
 
-_STATUS: Final[dict[type[Exception], int]] = {
-    errors.TooLarge: 413,
-    errors.BadRequest: 400,
-    errors.Unauthenticated: 401,
-    errors.WrongKeyClass: 403,
-    errors.Forbidden: 403,
-    errors.NotFound: 404,
-    errors.Conflict: 409,
-    errors.MoneyRefused: 402,
-    errors.RateRefused: 429,
-    errors.TookTooLong: 408,
-    errors.Draining: 503,
-    errors.IdentityFailed: 502,
-    errors.StoreError: 503,
-}
 _HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9.-]{1,253})(?::[0-9]{1,5})?")
 AT_ONCE_MAX: Final = 4
 """So many pages of one person are made at the same time; others of theirs wait. There are forty threads and, on PostgreSQL, eight
@@ -207,7 +193,7 @@ def _show(route: PageRoute, visit: Visit, *, as_json: bool) -> Response:
 def _failed(error: Exception, visit: Visit, *, as_json: bool) -> Response:
     if isinstance(error, errors.Unauthenticated) and not as_json:
         return respond(sign_in.required(visit), visit, as_json=False)
-    status = next((code for known, code in _STATUS.items() if isinstance(error, known)), 500)
+    status = status_of(error) if isinstance(error, errors.ModelGatesError) else 500
     if status == 500 or not isinstance(error, errors.ModelGatesError):
         log.error("page_failed", extra={"page": visible(visit.here, 200)}, exc_info=error)
         return _failure(FailurePage(500, _INTERNAL), visit, as_json=as_json)

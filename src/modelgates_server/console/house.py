@@ -13,12 +13,12 @@ from modelgates_server.accounts.directory import Directory
 from modelgates_server.accounts.guesses import Guesses
 from modelgates_server.accounts.networks import Network
 from modelgates_server.accounts.passwords import Passwords
+from modelgates_server.accounts.quotas import Quotas
 from modelgates_server.alerts.courier import Courier
 from modelgates_server.catalogue.load import Catalogue
 from modelgates_server.catalogue.models import Endpoint
 from modelgates_server.clock import Clock
 from modelgates_server.console.openid import OpenId
-from modelgates_server.console.paces import Pace
 from modelgates_server.management.credentials import Place
 from modelgates_server.management.sign_in import Reception
 from modelgates_server.outbound.guard import Guard
@@ -26,9 +26,6 @@ from modelgates_server.routing.health import Health
 
 DOCTORS_MAX: Final = 4
 """Each holds a thread of the pages for seconds, and there are forty."""
-
-CHANNEL_TESTS_PER_MINUTE: Final = 10
-"""As many as a management key may send: each is a mail or a call to somebody who did not ask for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ class House:
     `order` are the slugs of providers in the configured order of trying; `places` are those that own keys may be sent to.
     `health` is what this process knows of providers. `courier` sends alerts, in a process that serves. `directory` knows what a key may
     do; `endpoints` are those of each model, by its slug. What asks somebody and waits (the doctor, a test of a provider or a
-    channel) takes one of the `doctor_turns`; of channels each person tries as many a minute as `channel_tests` allows.
+    channel) takes one of the `doctor_turns`; how often a person may do what is dear is in `quotas`.
     `passwords` are the places in which passwords are hashed, if people may sign in `with_password`; `openid` is the identity provider, if
     there is one. `proxies` are believed when they say whose request they pass on. `api_grants` is the operator's leave to add credit.
     `thresholds` are the percents at which organisations are told that chose none.
@@ -81,7 +78,7 @@ class House:
     api_grants: bool = False
     thresholds: tuple[int, ...] = ()
     doctor_turns: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(DOCTORS_MAX))
-    channel_tests: Pace = field(default_factory=lambda: Pace(CHANNEL_TESTS_PER_MINUTE))
+    quotas: Quotas = field(default_factory=Quotas)
 
     @property
     def reception(self) -> Reception:

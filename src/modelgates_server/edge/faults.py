@@ -1,4 +1,4 @@
-"""Errors as HTTP, in the envelope of the Messages API: the only place that knows which status an error has.
+"""Errors as HTTP, in the envelope of the Messages API: status and type of each.
 
 Sources: design section 6 (status codes), client-protocol section 7 (what clients do with each).
 """

@@ -42,6 +42,14 @@ def named(text: str, names: Mapping[str, str], most: int | None = None) -> str:
     return kind + colon + names.get(name, name[:most])
 
 
+def who(actor: str, names: Mapping[str, str]) -> str:
+    """An actor in words: a member by name, a key by name and as a key, anything else as it is called."""
+    kind, colon, id_ = actor.partition(":")
+    if not colon or id_ not in names:
+        return actor
+    return names[id_] if kind == "member" else f"{kind} {names[id_]}"
+
+
 def parts(details: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """The details of a change as names and values in words: ``limit`` and ``$5.00``. Nothing for what is not said."""
     for name, value in details.items():

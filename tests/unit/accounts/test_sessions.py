@@ -21,7 +21,10 @@ def sign_in(house: House) -> str:
 
 def member(house: House, token: str) -> sessions.Member | None:
     with transaction(house.engine) as connection:
-        return sessions.session_member(connection, token, house.clock.now_s())
+        session = sessions.find_session(connection, token, house.clock.now_s())
+        if session is not None and session.due:
+            sessions.note_seen(connection, token, house.clock.now_s())
+    return None if session is None else session.member
 
 
 def test_a_link_works_once(house: House) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from tests.support.asgi import Told, call
 from tests.unit.accounts.house import House, open_house
 
 from modelgates_server.accounts.values import KeyClass
@@ -22,27 +22,6 @@ from modelgates_server.ledger import credit
 from modelgates_server.management import NewKey, create_key
 from modelgates_server.storage import schema
 from modelgates_server.storage.engine import Database, transaction
-
-
-@dataclass(frozen=True)
-class Told:
-    """A whole answer."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    @property
-    def data(self) -> Any:
-        return self.json["data"]
-
-    @property
-    def error(self) -> dict[str, Any]:
-        return self.json["error"]
 
 
 @dataclass
@@ -72,20 +51,7 @@ class Front:
         key = self.key if key is None else key
         if key:
             sent["authorization"] = f"Bearer {key}"
-        path, _, query = path.partition("?")
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": method,
-            "scheme": "http",
-            "path": f"/api/v1{path}",
-            "raw_path": b"",
-            "query_string": query.encode(),
-            "headers": [(name.encode(), value.encode()) for name, value in {**sent, **(headers or {})}.items()],
-            "server": ("127.0.0.1", 80),
-        }
-        return await _call(self.app, scope, raw)
+        return await call(self.app, method, f"/api/v1{path}", {**sent, **(headers or {})}, raw)
 
     def another(self) -> tuple[str, str]:
         """Make a second organisation with a workspace and credit; give its id and a management key."""
@@ -117,23 +83,3 @@ def open_front(where: Path | Database, *, api_grants: bool = True) -> Iterator[F
             api_grants=api_grants,
         )
         yield Front(house, build_api(parts), house.made.management_key or "")
-
-
-async def _call(app: Any, scope: dict[str, Any], body: bytes) -> Told:
-    waiting = [{"type": "http.request", "body": body, "more_body": False}]
-    sent: list[dict[str, Any]] = []
-
-    async def receive() -> dict[str, Any]:
-        if waiting:
-            return waiting.pop()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    await app(scope, receive, send)
-    start = next(message for message in sent if message["type"] == "http.response.start")
-    whole = b"".join(message.get("body", b"") for message in sent if message["type"] == "http.response.body")
-    headers = {name.decode(): value.decode() for name, value in start["headers"]}
-    return Told(start["status"], headers, whole)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from tests.unit.api.front import Front, Told, open_front
+from tests.support.asgi import Told
+from tests.unit.api.front import Front, open_front
 
 from modelgates_server.storage import schema
 from modelgates_server.storage.engine import transaction

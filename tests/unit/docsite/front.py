@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from tests.support.asgi import Told, call
 from tests.unit.accounts.house import House, open_house
 from tests.unit.console.planted import receipt
 
@@ -31,19 +31,6 @@ ORIGIN = "http://127.0.0.1:8787"
 OPUS = "anthropic/claude-opus-4.8"
 
 
-@dataclass(frozen=True)
-class Told:
-    """A whole answer."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def text(self) -> str:
-        return self.body.decode()
-
-
 @dataclass
 class Front:
     """The application and what it stands on."""
@@ -61,24 +48,8 @@ class Front:
         return await self.send(method, path, b"", {name.replace("_", "-"): value for name, value in headers.items()})
 
     async def send(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Told:
-        """Send a request. The edge would have decoded the path."""
-        path, _, query = path.partition("?")
-        sent = {"host": "127.0.0.1:8787"} | dict(headers)
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": method,
-            "scheme": "http",
-            "path": path,
-            "root_path": "",
-            "raw_path": path.encode(),
-            "query_string": query.encode(),
-            "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
-            "server": ("127.0.0.1", 8787),
-            "client": ("127.0.0.1", 50_000),
-        }
-        return await _call(self.app, scope, body)
+        """Send a request."""
+        return await call(self.app, method, path, {"host": "127.0.0.1:8787"} | dict(headers), body)
 
     def key(self, name: str = "one", organization_id: str | None = None, **settings: Any) -> tuple[str, str]:
         """Make a key; give its text and its hash."""
@@ -136,22 +107,3 @@ async def open_front(where: Path | Database, library: Library | None = None) -> 
         finally:
             await tasks.close()
             await docs.reader.close()
-
-
-async def _call(app: Any, scope: dict[str, Any], body: bytes) -> Told:
-    waiting = [{"type": "http.request", "body": body, "more_body": False}]
-    sent: list[dict[str, Any]] = []
-
-    async def receive() -> dict[str, Any]:
-        if waiting:
-            return waiting.pop()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    await app(scope, receive, send)
-    start = next(message for message in sent if message["type"] == "http.response.start")
-    whole = b"".join(message.get("body", b"") for message in sent if message["type"] == "http.response.body")
-    return Told(start["status"], {name.decode(): value.decode() for name, value in start["headers"]}, whole)

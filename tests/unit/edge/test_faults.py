@@ -8,8 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from modelgates_server import errors
+from modelgates_server.edge import faults
 from modelgates_server.edge.faults import render
 from modelgates_server.routing.verdict import FaultClass
+from modelgates_server.statuses import STATUS
 
 SAMPLES = {
     errors.MoneyRefused: errors.MoneyRefused("no", scope="key", reason="key_limit", limit_nusd=5, remaining_nusd=0),
@@ -102,3 +104,8 @@ def test_the_routing_report_stands_beside_the_error() -> None:
         rendered = render(error, "gen-1")
         assert json.loads(rendered.body)["modelgates_metadata"] == {"attempt": 1}
         assert {(b"retry-after", b"5"), (b"x-should-retry", b"false")} <= set(rendered.headers)
+
+
+def test_inference_and_the_other_planes_agree_on_the_status() -> None:
+    """Whatever envelope an error is told in, its status is one."""
+    assert {kind: form.status for kind, form in faults._FORMS.items()} == {kind: STATUS[kind] for kind in faults._FORMS}

@@ -121,7 +121,7 @@ def test_a_removed_member_is_signed_out_and_forgotten(either: Estate) -> None:
     assign_members(either.engine, either.org, guardrail.id, [ann.id], "test", either.now_s)
     remove(either, ann.id)
     with transaction(either.engine) as connection:
-        assert sessions.session_member(connection, session, either.now_s) is None
+        assert sessions.find_session(connection, session, either.now_s) is None
         with pytest.raises(Unauthenticated):
             sessions.redeem_link(connection, link, either.now_s)
     assert list_budgets(either.engine, either.org, Scope.MEMBER) == []
@@ -150,7 +150,7 @@ def test_a_change_of_role_asks_for_a_new_session(estate: Estate) -> None:
         session = sessions.redeem_link(connection, sessions.create_link(connection, ann.id, estate.now_s), estate.now_s)
     set_member_role(estate.engine, estate.org, ann.id, "admin", "test", estate.now_s)
     with transaction(estate.engine) as connection:
-        assert sessions.session_member(connection, session, estate.now_s) is None
+        assert sessions.find_session(connection, session, estate.now_s) is None
 
 
 def test_a_foreign_member_is_unknown(estate: Estate) -> None:

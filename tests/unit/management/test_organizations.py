@@ -33,9 +33,9 @@ async def test_an_organisation_begins_with_all_it_needs(either: Estate) -> None:
     assert (caller.organization_id, caller.key_class) == (org.id, KeyClass.MANAGEMENT)
     with transaction(either.engine) as connection:
         session = sessions.redeem_link(connection, founded.sign_in_token, either.now_s)
-        member = sessions.session_member(connection, session, either.now_s)
-    assert member is not None
-    assert member.organization_id == org.id
+        found = sessions.find_session(connection, session, either.now_s)
+    assert found is not None
+    assert found.member.organization_id == org.id
     with reading(either.engine) as connection:
         assert standing(connection, org.id).granted_nusd == 50 * USD
     assert check(either.house.database) == []

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
+from modelgates_server.accounts.quotas import AUDIT_CHECKS
 from modelgates_server.activity.daily import day_text
 from modelgates_server.console.key_forms import Option
 from modelgates_server.console.log_filters import moment_ms
@@ -13,7 +14,7 @@ from modelgates_server.console.routes import get, post
 from modelgates_server.console.visits import ADMIN, Download, Page, Visit, whole
 from modelgates_server.management.audit import AuditFilter, AuditRow, Verdict, audit_before, verify, words_of
 from modelgates_server.management.audit_extract import extract
-from modelgates_server.management.audit_words import named, names_of, parts
+from modelgates_server.management.audit_words import named, names_of, parts, who
 
 ROWS_MAX: Final = 50
 NUMBER_MAX: Final = 10**18
@@ -67,7 +68,10 @@ def show(visit: Visit) -> Page:
 
 def check(visit: Visit) -> Page:
     """Walk the whole chain, and say whether it is whole."""
-    return Page("audit.html", _context(visit, verify(visit.house.engine)))
+    house = visit.house
+    with house.quotas.spend(AUDIT_CHECKS, visit.member.id, house.clock.monotonic_s()):
+        verdict = verify(house.engine)
+    return Page("audit.html", _context(visit, verdict))
 
 
 def download(visit: Visit) -> Download:
@@ -92,7 +96,7 @@ def _context(visit: Visit, verdict: Verdict | None = None) -> AuditPage:
         newest=before is None,
         filtered=any(visit.query.get(name) for name in FIELDS),
         actions=_with(words.actions, visit.query.get("action")),
-        actors=tuple(Option(one, _who(one, names)) for one in _with(words.actors, visit.query.get("actor"))),
+        actors=tuple(Option(one, who(one, names)) for one in _with(words.actors, visit.query.get("actor"))),
         is_whole=None if verdict is None else verdict.broken is None,
         broken=None if verdict is None else verdict.broken,
     )
@@ -117,17 +121,9 @@ def _wanted(visit: Visit) -> AuditFilter:
 def _line(row: AuditRow, names: dict[str, str]) -> ChangeLine:
     said = tuple(Said(name, value) for name, value in parts(json.loads(row.details), names))
     return ChangeLine(
-        row.created_at_s, row.actor, _who(row.actor, names), row.action, row.target, named(row.target, names), said,
+        row.created_at_s, row.actor, who(row.actor, names), row.action, row.target, named(row.target, names), said,
         row.digest,
     )  # fmt: skip
-
-
-def _who(actor: str, names: dict[str, str]) -> str:
-    """An actor in words: a member by name, a key by name and as a key, anything else as it is called."""
-    kind, colon, id_ = actor.partition(":")
-    if not colon or id_ not in names:
-        return actor
-    return names[id_] if kind == "member" else f"{kind} {names[id_]}"
 
 
 def _with(known: tuple[str, ...], asked: str) -> tuple[str, ...]:

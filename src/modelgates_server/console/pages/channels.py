@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modelgates_server.accounts.quotas import CHANNEL_TESTS
 from modelgates_server.alerts.courier import NotTaken
 from modelgates_server.console.clinic import turn
 from modelgates_server.console.pages.settings import Outcome, page, show
@@ -55,7 +56,7 @@ def try_out(visit: Visit) -> Page:
     row = work.channel_row(house.engine, visit.organization_id, visit.path["channel_id"])
     if house.courier is None:
         raise BadRequest("This process delivers no alerts.")
-    house.channel_tests.count(visit.member.id, house.clock.monotonic_s())
+    house.quotas.count(CHANNEL_TESTS, visit.member.id, house.clock.monotonic_s())
     try:
         with turn(visit):
             visit.call(house.courier.test, row)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
-
-import sqlalchemy as sa
 
 from modelgates_server.activity.runway import pace
 from modelgates_server.console.forms import form_of
@@ -16,29 +14,16 @@ from modelgates_server.errors import BadRequest, Forbidden, NotFound
 from modelgates_server.ledger import credit
 from modelgates_server.ledger.credit import Movement, Moves
 from modelgates_server.management import credits as work
+from modelgates_server.management.audit_words import names_of, who
 from modelgates_server.management.idempotency import DoneAlready
 from modelgates_server.management.settings import TopUpRule, read_settings
 from modelgates_server.money import nusd_from_usd
-from modelgates_server.storage import schema
 from modelgates_server.storage.engine import reading
 
 ROWS_MAX: Final = 50
 ID_MAX: Final = 10**18
 LASTS_DAYS_MAX: Final = 3_650
 """A longer end is no forecast."""
-
-
-@dataclass(frozen=True, slots=True)
-class TransactionLine:
-    """A change of the credit; `amount_nusd` is below zero where credit was taken away. `author` is a name where it is a member's."""
-
-    id: int
-    created_at_s: int
-    kind: str
-    amount_nusd: int
-    note: str
-    author: str
-    generation_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +50,7 @@ class CreditsPage:
     low_balance_nusd: int | None
     topup: TopUpRule | None
     refused: str | None
-    transactions: tuple[TransactionLine, ...]
+    transactions: tuple[work.Transaction, ...]
     older: int | None
     newest: bool
 
@@ -164,22 +149,10 @@ def _refused(visit: Visit) -> str | None:
     return None
 
 
-def _named(visit: Visit, found: list[work.Transaction]) -> tuple[TransactionLine, ...]:
-    """The lines, with members' names instead of their ids."""
-    members = schema.members.c
-    ids = {one.author.removeprefix("member:") for one in found if one.author.startswith("member:")}
-    query = sa.select(members.id, members.name).where(
-        members.organization_id == visit.organization_id, members.id.in_(sorted(ids))
-    )
-    with reading(visit.house.engine) as connection:
-        names = {f"member:{row.id}": row.name for row in connection.execute(query)}
-    return tuple(
-        TransactionLine(
-            one.id, one.created_at_s, one.kind, one.amount_nusd, one.note, names.get(one.author, one.author),
-            one.generation_id,
-        )
-        for one in found
-    )  # fmt: skip
+def _named(visit: Visit, found: list[work.Transaction]) -> tuple[work.Transaction, ...]:
+    """The lines, with names instead of ids."""
+    names = names_of(visit.house.engine, visit.organization_id, (one.author for one in found))
+    return tuple(replace(one, author=who(one.author, names)) for one in found)
 
 
 ROUTES = (

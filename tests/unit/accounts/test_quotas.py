@@ -6,14 +6,13 @@ from threading import Event, Thread
 
 import pytest
 
-from modelgates_server.api import quota
-from modelgates_server.api.quota import KEYS_MAX, MINUTE_S, Quotas
+from modelgates_server.accounts.quotas import AT_ONCE, KEYS_MAX, MINUTE_S, Quota, Quotas
 from modelgates_server.errors import RateRefused
 
 
 def asked(quotas: Quotas, now_s: float, key: str = "k", subject: str = "s") -> bool:
     try:
-        with quotas.spend(subject, key, 3, now_s):
+        with quotas.spend(Quota(subject, 3), key, now_s):
             return True
     except RateRefused:
         return False
@@ -23,7 +22,7 @@ def test_the_last_minute_counts() -> None:
     """Three in any sixty seconds; the refusal says when the first of them is a minute old."""
     quotas = Quotas()
     assert [asked(quotas, now_s) for now_s in (0, 10, 20, 59.9)] == [True, True, True, False]
-    with pytest.raises(RateRefused) as refused, quotas.spend("s", "k", 3, 40):
+    with pytest.raises(RateRefused) as refused, quotas.spend(Quota("s", 3), "k", 40):
         pass
 
     assert refused.value.retry_after_s == 21
@@ -49,14 +48,14 @@ def test_keys_of_long_ago_are_forgotten() -> None:
 
 def test_only_so_many_run_at_once() -> None:
     """Whoever finds all places taken is sent away after a short wait, and a place that is free again is given."""
-    quotas, started, leave = Quotas(), [Event() for _ in range(quota.AT_ONCE)], Event()
+    quotas, started, leave = Quotas(), [Event() for _ in range(AT_ONCE)], Event()
 
     def run(number: int) -> None:
-        with quotas.spend("s", str(number), 1, 0):
+        with quotas.spend(Quota("s", 1), str(number), 0):
             started[number].set()
             leave.wait(30)
 
-    threads = [Thread(target=run, args=(number,)) for number in range(quota.AT_ONCE)]
+    threads = [Thread(target=run, args=(number,)) for number in range(AT_ONCE)]
     for thread in threads:
         thread.start()
     assert all(event.wait(30) for event in started)

@@ -1,4 +1,4 @@
-"""How often a key may ask for what is dear, and how much of it runs at once. Each process counts for itself.
+"""How often a key or a person may ask for what is dear, and how much of it runs at once. Each process counts for itself.
 
 Product-surface 2.7: 64 questions to analytics in a minute. The serving process shares its cores with the inference.
 """
@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import BoundedSemaphore, Lock
-from typing import Final
+from typing import Final, NamedTuple
 
 from modelgates_server.errors import RateRefused
 
@@ -19,11 +19,26 @@ PATIENCE_S: Final = 2.0
 """Pages ask for several charts at once: they wait a little for each other before anybody is sent away."""
 
 KEYS_MAX: Final = 10_000
-"""Beyond this many counts those of keys that have not asked for a minute are dropped."""
+"""Beyond this many counts those of whoever has not asked for a minute are dropped."""
+
+
+class Quota(NamedTuple):
+    """What is asked for, as refusals call it, and how often it may be within a minute."""
+
+    subject: str
+    per_minute: int
+
+
+ANALYTICS: Final = Quota("questions to analytics", 64)
+AUDIT_CHECKS: Final = Quota("checks of the audit log", 10)
+"""Each walks the whole log."""
+
+CHANNEL_TESTS: Final = Quota("tests of channels", 10)
+"""Each is a mail or a call to somebody who did not ask for it."""
 
 
 class Quotas:
-    """Counts of what was asked in the last minute, by subject and key."""
+    """Counts of what was asked in the last minute, by subject and by who asked: a key's hash, a member's id."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -31,12 +46,12 @@ class Quotas:
         self._running = BoundedSemaphore(AT_ONCE)
 
     @contextmanager
-    def spend(self, subject: str, key_hash: str, per_minute: int, now_s: float) -> Iterator[None]:
+    def spend(self, quota: Quota, who: str, now_s: float) -> Iterator[None]:
         """Count one, and run it; `now_s` is of a clock that never goes back.
 
-        Raises RateRefused when the key asked so often within a minute, or when all places stay taken.
+        Raises RateRefused when they asked so often within a minute, or when all places stay taken.
         """
-        self._count(subject, key_hash, per_minute, now_s)
+        self.count(quota, who, now_s)
         if not self._running.acquire(timeout=PATIENCE_S):
             raise RateRefused("Too many reports are running. Try again in a second.", scope="key", retry_after_s=1)
         try:
@@ -44,17 +59,18 @@ class Quotas:
         finally:
             self._running.release()
 
-    def _count(self, subject: str, key_hash: str, per_minute: int, now_s: float) -> None:
+    def count(self, quota: Quota, who: str, now_s: float) -> None:
+        """Count one that is run elsewhere. Raises RateRefused like `spend`."""
         with self._lock:
             if len(self._asked) >= KEYS_MAX:
                 self._forget(now_s)
-            asked = self._asked.setdefault((subject, key_hash), deque())
+            asked = self._asked.setdefault((quota.subject, who), deque())
             while asked and asked[0] <= now_s - MINUTE_S:
                 asked.popleft()
-            if len(asked) >= per_minute:
+            if len(asked) >= quota.per_minute:
                 wait_s = int(asked[0] + MINUTE_S - now_s) + 1
                 raise RateRefused(
-                    f"A key may ask {per_minute} times a minute for {subject}. Try again in {wait_s} s.",
+                    f"There may be {quota.per_minute} {quota.subject} a minute. Try again in {wait_s} s.",
                     scope="key",
                     retry_after_s=wait_s,
                 )
