@@ -6,6 +6,7 @@ The same meters as a key with a limit, a workspace's budget and two rates has, a
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from modelgates_server.activity import generation
 from modelgates_server.activity.generation import Attempt, Cost, Generation, Origin
+from modelgates_server.app import GC_OBJECTS, SWITCH_INTERVAL_S
 from modelgates_server.clock import SystemClock
 from modelgates_server.ledger import credit
 from modelgates_server.ledger.ledger import Ledger
@@ -78,7 +80,16 @@ async def pair(ledger: Ledger, identity: str, now_s: float) -> None:
     await ledger.settle(hold, Bill(COST_NUSD, tokens=900, provider="anthropic"), generation.rows(receipt))
 
 
+def as_served() -> None:
+    """Set the interpreter as `serve` does."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_OBJECTS, 20, 50)
+
+
 def main() -> None:
+    as_served()
     url, folder, pairs, in_flight = sys.argv[1:]
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         print(json.dumps(runner.run(run(url, Path(folder), int(pairs), int(in_flight)))))

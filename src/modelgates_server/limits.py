@@ -93,14 +93,20 @@ class MeterRef:
     limit: int | None = None
     limit_from_row: bool = False
     label: str = ""
-    _base: str = field(init=False, repr=False, compare=False)
+    _last: tuple[int, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Written once: every request asks for the ids of all its meters."""
-        object.__setattr__(self, "_base", f"{self.scope}:{self.scope_id}:{self.unit}:{self.window}")
+        """The id of its last minute is remembered: every request asks for the ids of all its meters."""
+        object.__setattr__(self, "_last", (-1, ""))
 
     def row_id(self, now_s: float) -> str:
         """The id of the row for the window that contains `now_s`, for example ``key:ab12:nusd:day:1800000000``."""
-        if self.window is Window.LIFE:
-            return self._base
-        return f"{self._base}:{self.window.bounds_s(now_s)[0]}"
+        minute = int(now_s // 60)  # no window begins within one
+        known, row_id = self._last
+        if minute == known:
+            return row_id
+        row_id = f"{self.scope}:{self.scope_id}:{self.unit}:{self.window}"
+        if self.window is not Window.LIFE:
+            row_id += f":{self.window.bounds_s(now_s)[0]}"
+        object.__setattr__(self, "_last", (minute, row_id))
+        return row_id

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
 
 from modelgates_server.dialects.values import Usage
+from modelgates_server.privacy import redacted, visible
 from modelgates_server.storage import schema
 from modelgates_server.storage.hot import Row, Statement, accumulate, insert
 
@@ -32,6 +33,14 @@ SAYS_NOTHING: Final = frozenset({"stale", "too_large", "conflict", "capability",
 
 LIMITED: Final = frozenset({"rate_limit", "ramp", "quota"})
 """Classes of faults of a provider that is up and asks for patience."""
+
+UNSTORED: Final = "The details of this receipt could not be stored"
+"""Begins the detail of the last attempt in a receipt that the database took only in its plain form."""
+
+OUTCOMES: Final = frozenset({"completed", "failed", "cancelled", "broken"})
+
+_COUNTS_MAX: Final = 10**12
+_REASON_CHARACTERS_MAX: Final = 300
 
 _ADD_GENERATION = insert(schema.generations)
 _ADD_TO_HOUR = accumulate(schema.activity_hours, SUMS)
@@ -255,3 +264,73 @@ def lost(hold: Row, bill: Charged) -> list[tuple[Statement | str, Row]]:
         provider=known["provider"],
     )
     return rows(generation)
+
+
+class Costed(Charged, Protocol):
+    """The same with what the operator bears."""
+
+    @property
+    def operator_nusd(self) -> int: ...
+    @property
+    def uncertain(self) -> Sequence[tuple[str, int]]: ...
+
+
+def plain(hold: Row, bill: Costed, refused: Sequence[tuple[Any, Row]], why: str) -> list[tuple[Statement | str, Row]]:
+    """The receipt of a request whose own receipt, among the rows `refused`, the database did not take: exact in money.
+
+    It is made from the stored hold, the bill, and of the refused one only counts and words that are the gateway's own. The last attempt
+    says why.
+    """
+    known = msgspec.json.decode(hold["context"])
+    origin: dict[str, Any] = {name: _clean(value) for name, value in known["origin"].items()}
+    told = next((row for statement, row in refused if statement is _ADD_GENERATION), {})
+    outcome = told.get("outcome")
+    charged_nusd = min(bill.charged_nusd, hold["amount_nusd"])
+    generation = Generation(
+        origin=Origin(**origin),
+        outcome=outcome if outcome in OUTCOMES else "completed",
+        usage=_plain_usage(told),
+        cost=Cost(
+            charged_nusd,
+            bill.charged_nusd + bill.operator_nusd,
+            _count(told, "cache_discount_nusd"),
+            hold["amount_nusd"],
+            known["price_version"],
+            uncertain_nusd=sum(amount_nusd for _, amount_nusd in bill.uncertain),
+            byok_nusd=bill.byok_nusd,
+        ),
+        provider=told.get("provider", known["provider"]),
+        attempts=_plain_attempts(told, f"{UNSTORED} ({visible(redacted(why), _REASON_CHARACTERS_MAX)})"),
+    )
+    return rows(generation)
+
+
+def _plain_usage(told: Mapping[str, Any]) -> Usage:
+    names = (
+        "input_tokens", "output_tokens", "thinking_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens",
+        "web_searches",
+    )  # fmt: skip
+    counts: dict[str, Any] = {name: _count(told, name) for name in names}
+    return Usage(**counts, estimated=told.get("estimated") == 1)
+
+
+def _clean(value: object) -> object:
+    return visible(value, 256) if isinstance(value, str) else value
+
+
+def _count(told: Mapping[str, Any], name: str) -> int:
+    """A count that any database takes; zero for what is none."""
+    value = told.get(name)
+    return value if isinstance(value, int) and abs(value) <= _COUNTS_MAX else 0
+
+
+def _plain_attempts(told: Mapping[str, Any], note: str) -> tuple[Attempt, ...]:
+    """The attempts without what providers said, and what there is to be said at the end of the last one."""
+    try:
+        made = msgspec.json.decode(told["attempts"], type=tuple[Attempt, ...])
+    except (KeyError, TypeError, msgspec.MsgspecError):
+        made = ()
+    clean = [msgspec.structs.replace(one, request_id=None, detail="", ms=_count({"ms": one.ms}, "ms")) for one in made]
+    if clean:
+        clean[-1] = msgspec.structs.replace(clean[-1], detail=note)
+    return tuple(clean)

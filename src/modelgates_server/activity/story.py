@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from modelgates_server.activity import words
+from modelgates_server.activity.generation import UNSTORED
 from modelgates_server.money import dollars
 from modelgates_server.routing.verdict import VERDICTS, FaultClass
 from modelgates_server.storage.hot import Row
@@ -258,6 +259,8 @@ class Story:
 
     def _whose(self, attempt: Mapping[str, Any]) -> str:
         """Whether a detail is what the provider said, what the gateway saw, or how the request was mended before."""
+        if str(attempt.get("detail") or "").startswith(UNSTORED):
+            return "Stored"
         if attempt["fault"] is None:
             return "Seen" if attempt is self.attempts[-1] and self.row["outcome"] == "broken" else "Mended"
         return "It said" if attempt["status"] >= 400 else "Seen"

@@ -74,7 +74,7 @@ class Tally:
         self._words.update(
             (name, word)
             for name in _WORDS
-            if isinstance(word := usage.get(name), str) and 0 < len(word) <= _WORD_CHARS_MAX
+            if isinstance(word := usage.get(name), str) and 0 < len(word) <= _WORD_CHARS_MAX and word.isprintable()
         )
         entries = usage.get("iterations")
         if isinstance(entries, list):
@@ -150,5 +150,5 @@ class Tally:
 
 
 def text_or_none(value: object) -> str | None:
-    """Take a short string from a foreign object; anything else counts as absent."""
-    return value if isinstance(value, str) and 0 < len(value) <= 256 else None
+    """Take a short string from a foreign object, one that may be stored and shown; anything else counts as absent."""
+    return value if isinstance(value, str) and 0 < len(value) <= 256 and value.isprintable() else None

@@ -24,6 +24,14 @@ from modelgates_server.storage.hot import Row, Statement
 from modelgates_server.storage.rows import Rows
 from modelgates_server.storage.writer import Plain
 
+Stored = Callable[[Hold], Row | None]
+"""Gives the row of a hold as it was stored; None when that is not known."""
+
+Told = Callable[[str], None]
+
+Plainly = Callable[[Hold, Bill, Sequence[Write], str], Sequence[Write] | None]
+"""Writes that say less, for a hold, its bill, the writes that the database refused, and why it did; None when nobody can make them."""
+
 LOST = "lost"
 """The outcome of a generation that a sweeper settled for its dead owner."""
 
@@ -33,16 +41,32 @@ class _Closing(Plain):
 
     keep = True
 
-    def __init__(self, hold: Hold, bill: Bill, now_s: float, told: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, hold: Hold, bill: Bill, also: Sequence[Write], now_s: float, stored: Stored | None, told: Told | None
+    ) -> None:
         self._hold = hold
         self._bill = bill
+        self._also = also
         self._now_s = int(now_s)
+        self._stored = stored
         self._told = told
 
     def follow(self, _result: Any) -> Correct | None:
         if self._told is not None:
             self._told(self._hold.id)
         return None
+
+    def record(self) -> Row | None:
+        row = None if self._stored is None else self._stored(self._hold)
+        if row is None or not all(isinstance(statement, Statement) for statement, _ in self._also):
+            return None
+        also = [[one.name, values] for one, values in self._also if isinstance(one, Statement) and one.journaled]
+        return {
+            "row": row,
+            "bill": msgspec.to_builtins(self._bill),
+            "also": also,
+            "now_s": self._now_s,
+        }
 
     def _book(self, rows: Rows, kind: str, debit: str, credit: str, amount_nusd: int) -> None:
         if amount_nusd < 0:
@@ -70,19 +94,19 @@ class Settle(_Closing):
 
     Gives Settled, with `late` when somebody else closed the hold before; then `Correct` follows, unless this is a sweeper's own
     estimate (`corrects`). `stored` gives the hold as it was stored: what the journal needs to make it anew. `told` hears the hold's id
-    when all of it is in the store. `size_bytes` is that of what is large in `also`.
+    when all of it is in the store. `size_bytes` is that of what is large in `also`. `plainly` makes other writes of them, which the
+    database takes also when it refuses those.
     """
 
     def __init__(  # noqa: PLR0913 - what there is to know about an end
         self, hold: Hold, bill: Bill, also: Sequence[Write], now_s: float, *,
-        stored: Callable[[Hold], Row | None] | None = None, told: Callable[[str], None] | None = None, corrects: bool = True,
-        size_bytes: int = 0,
+        stored: Stored | None = None, told: Told | None = None, corrects: bool = True, size_bytes: int = 0,
+        plainly: Plainly | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(hold, bill, now_s, told)
+        super().__init__(hold, bill, also, now_s, stored, told)
         self.size_bytes = size_bytes
-        self._also = also
-        self._stored = stored
         self._corrects = corrects
+        self._plainly = plainly
 
     def needs(self) -> Mapping[str, Iterable[Any]]:
         return {"holds": (self._hold.id,), "meters": [line.meter_id for line in self._hold.lines]}
@@ -91,14 +115,15 @@ class Settle(_Closing):
         hold, bill = self._hold, self._bill
         if rows.get("holds", hold.id) is None:
             return Settled(0, 0, late=True)
-        meters = [rows.get("meters", line.meter_id) for line in hold.lines]
-        for line, row in zip(hold.lines, meters, strict=True):
+        known, found = rows.of("meters"), []
+        for line in hold.lines:
+            row = known.get(line.meter_id)
             if row is None or row["held"] < line.held:
                 raise AssertionError(f"meter {line.meter_id} does not carry the hold {hold.id}")
+            found.append(row)
         charged, overrun = hold.split(bill.charged_nusd)
         overrun += bill.operator_nusd
         posted = {"nusd": charged, "spend": charged + bill.byok_nusd, "tokens": bill.tokens, "parallel": 0}
-        found = [row for row in meters if row is not None]
         for line, row in zip(hold.lines, found, strict=True):
             row["held"] -= line.held
             row["posted"] += posted[line.unit]
@@ -114,20 +139,15 @@ class Settle(_Closing):
 
     def follow(self, result: Any) -> Correct | None:
         if result.late and self._corrects:
-            return Correct(self._hold, self._bill, self._now_s, self._told)
+            return Correct(self._hold, self._bill, self._also, self._now_s, self._stored, self._told)
         return super().follow(result)
 
-    def record(self) -> Row | None:
-        row = None if self._stored is None else self._stored(self._hold)
-        if row is None or not all(isinstance(statement, Statement) for statement, _ in self._also):
+    def plainer(self, why: str) -> Settle | None:
+        """The same money with a receipt that says only what is certain to be storable."""
+        also = None if self._plainly is None else self._plainly(self._hold, self._bill, self._also, why)
+        if also is None:
             return None
-        also = [[one.name, values] for one, values in self._also if isinstance(one, Statement) and one.journaled]
-        return {
-            "row": row,
-            "bill": msgspec.to_builtins(self._bill),
-            "also": also,
-            "now_s": self._now_s,
-        }
+        return Settle(self._hold, self._bill, also, self._now_s, stored=self._stored, told=self._told)
 
 
 class Correct(_Closing):

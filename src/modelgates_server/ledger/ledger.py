@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from modelgates_server.clock import Clock
@@ -22,7 +23,7 @@ from modelgates_server.ledger.values import Bill, Fenced, Hold, HoldRequest, Lin
 from modelgates_server.storage.hot import NAMED, Row
 from modelgates_server.storage.reader import Reader
 from modelgates_server.storage.rows import Unit
-from modelgates_server.storage.writer import Distributed, Simple, Writer
+from modelgates_server.storage.writer import Distributed, Refused, Simple, Writer
 
 log = logging.getLogger(__name__)
 
@@ -36,18 +37,28 @@ Receipt = Callable[[Row, Bill], Sequence[Write]]
 """The rows that record a lost request, from its stored hold and its bill."""
 
 
+PlainReceipt = Callable[[Row, Bill, Sequence[Write], str], Sequence[Write]]
+"""The rows that record a request with certainty: from its stored hold, its bill, the rows that the database refused, and why it did."""
+
+
 class Ledger:
     """Money and rates for the serving process. `epoch` names this life of the process: its holds carry it.
 
-    `distributed` says that other processes take holds in the same database.
+    `distributed` says that other processes take holds in the same database. `plain` makes the receipt of a settlement whose own receipt
+    the database refuses; without it such a settlement is given up.
     """
 
-    def __init__(self, writer: Writer, clock: Clock, epoch: int, *, name: str = "", distributed: bool = False) -> None:
+    def __init__(
+        self, writer: Writer, clock: Clock, epoch: int, *, name: str = "", distributed: bool = False,
+        plain: PlainReceipt | None = None,
+    ) -> None:  # fmt: skip
         self._writer = writer
         self._clock = clock
         self._epoch = epoch
         self._name = name
         self._distributed = distributed
+        self._plain = plain
+        self._plainly = self._plain_writes  # bound once, not with every settlement
         self._waiting: dict[asyncio.Future[None], None] = {}
         self._wake_planned = False
         self._open: dict[str, tuple[Hold, HoldRequest]] = {}
@@ -97,7 +108,10 @@ class Ledger:
         this machine. Settling the same hold twice changes nothing. `size_bytes` is that of what is large in `also`.
         """
         stored = self._stored if hold.id in self._open else None
-        unit = Settle(hold, bill, also, self._clock.now_s(), stored=stored, told=self._settled, size_bytes=size_bytes)
+        unit = Settle(
+            hold, bill, also, self._clock.now_s(), stored=stored, told=self._settled, size_bytes=size_bytes,
+            plainly=self._plainly,
+        )  # fmt: skip
         return self._writer.submit(unit)
 
     async def released(self, limit_s: float) -> bool:
@@ -141,8 +155,11 @@ class Ledger:
         await self._writer.submit(Simple(end))
         swept = 0
         while found := await owner.orphans(reader, self._epoch, now_s, distributed=self._distributed):
-            pending = [self._writer.submit(self._lost(row, receipt)) for row in found]
-            results = await asyncio.gather(*pending)
+            pending = [self._writer.submit(unit) for row in found if (unit := self._lost(row, receipt)) is not None]
+            results = await asyncio.gather(*pending, return_exceptions=True)
+            for result in results:  # one that is refused stays open, and must not stop the others, nor this process
+                if isinstance(result, BaseException) and not isinstance(result, Refused):
+                    raise result
             settled = sum(1 for result in results if isinstance(result, Settled) and not result.late)
             swept += settled
             if not settled:
@@ -189,7 +206,8 @@ class Ledger:
             bill = Bill(uncertain=uncertain, **record["bill"])
             also = [(NAMED[name], row) for name, row in record["also"]]
             reasserts.append(Reassert(hold, record["row"], self._epoch))
-            settles.append(Settle(hold, bill, also, record["now_s"]))
+            plainly = partial(self._written_plainly, record["row"])
+            settles.append(Settle(hold, bill, also, record["now_s"], plainly=plainly))
         await asyncio.gather(*map(self._writer.submit, reasserts))
         settled = await asyncio.gather(*map(self._writer.submit, settles))
         return sum(not one.late for one in settled)
@@ -199,9 +217,14 @@ class Ledger:
         statement, row = owner.farewell(self._epoch, self._clock.now_s())
         self._submit(Simple(lambda rows: rows.write(statement, row)))
 
-    def _lost(self, row: Row, receipt: Receipt) -> Settle:
-        bill = _bill_of_lost(row)
-        return Settle(_hold(row), bill, receipt(row, bill), self._clock.now_s(), corrects=False)
+    def _lost(self, row: Row, receipt: Receipt) -> Settle | None:
+        """The end of a lost hold; None when its row cannot be read, which is told and left to people."""
+        try:
+            bill = _bill_of_lost(row)
+            return Settle(_hold(row), bill, receipt(row, bill), self._clock.now_s(), corrects=False)
+        except Exception:
+            log.exception("lost_hold_unreadable", extra={"hold": row["id"]})
+            return None
 
     def _give_back(self, hold: Hold) -> None:
         self.settle(hold, Bill())
@@ -213,6 +236,15 @@ class Ledger:
     def _stored(self, hold: Hold) -> Row | None:
         known = self._open.get(hold.id)
         return None if known is None else hold_row(known[1], self._epoch, hold.lines)
+
+    def _plain_writes(self, hold: Hold, bill: Bill, also: Sequence[Write], why: str) -> Sequence[Write] | None:
+        row = self._stored(hold)
+        return None if row is None else self._written_plainly(row, hold, bill, also, why)
+
+    def _written_plainly(
+        self, row: Row, _hold: Hold, bill: Bill, also: Sequence[Write], why: str
+    ) -> Sequence[Write] | None:
+        return None if self._plain is None or not also else self._plain(row, bill, also, why)
 
     def _settled(self, hold_id: str) -> None:
         self._open.pop(hold_id, None)

@@ -74,6 +74,8 @@ def provider(slug: str) -> str:
     return f"provider:{slug}"
 
 
+_REQUESTS = Unit.REQUESTS.value
+
 OPERATOR_LOSS = "operator:loss"
 UNCERTAIN = "operator:uncertain"
 GRANTS = "operator:grants"
@@ -118,12 +120,14 @@ class TakeHold(Plain):
         version = rows.get("policy", 1)
         if version is None or version["version"] != request.policy_version:
             return Stale()
-        found = [self._meter(rows, ref, row_id) for ref, row_id in zip(request.meters, self._ids, strict=True)]
+        found, fits, asks = self._meters(rows), True, self._asks
         for row in found:
             if row["closed"]:
                 return Stale()
-        refused = first_refusal([(row, self._asks[row["unit"]]) for row in found])
-        if refused is not None:
+            limit = row["limit"]
+            if limit is not None and row["posted"] + row["held"] + asks[row["unit"]] > limit:
+                fits = False
+        if not fits and (refused := first_refusal([(row, asks[row["unit"]]) for row in found])) is not None:
             index, refusal = refused
             label = request.meters[index].label
             return msgspec.structs.replace(refusal, label=label) if label else refusal
@@ -136,22 +140,26 @@ class TakeHold(Plain):
 
     unsure = abandoned
 
-    def _meter(self, rows: Rows, ref: MeterRef, row_id: str) -> Row:
-        row = rows.get("meters", row_id) or new_meter(ref, row_id, self._request.organization_id, self._request.now_s)
-        if not ref.limit_from_row:
-            row["limit"] = ref.limit  # the policy's version was checked, so this is the limit in force
-        return row
+    def _meters(self, rows: Rows) -> list[Row]:
+        request, known, found = self._request, rows.of("meters"), []
+        for ref, row_id in zip(request.meters, self._ids, strict=True):
+            row = known.get(row_id) or new_meter(ref, row_id, request.organization_id, request.now_s)
+            if not ref.limit_from_row:
+                row["limit"] = ref.limit  # the policy's version was checked, so this is the limit in force
+            found.append(row)
+        return found
 
     def _take(self, rows: Rows, found: Sequence[Row]) -> Hold:
-        request = self._request
+        request, asks = self._request, self._asks
         lines = []
         for row in found:
-            if row["unit"] == Unit.REQUESTS:
+            unit = row["unit"]
+            if unit == _REQUESTS:
                 row["posted"] += 1  # an attempt counts, whatever becomes of it
             else:
-                asked = self._asks[row["unit"]]
+                asked = asks[unit]
                 row["held"] += asked
-                lines.append(Line(row["id"], row["unit"], asked))
+                lines.append(Line(row["id"], unit, asked))
         rows.save_all("meters", found)
         rows.save("holds", hold_row(request, self._epoch, lines))
         return Hold(request.id, request.organization_id, request.amount_nusd, tuple(lines), *rooms(found))

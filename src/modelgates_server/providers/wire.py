@@ -14,8 +14,10 @@ import msgspec
 from modelgates_server.catalogue.models import Endpoint
 from modelgates_server.dialects.values import BadEvent
 from modelgates_server.outbound.http import Outbound, OutboundError, OutboundReply
+from modelgates_server.privacy import visible
 from modelgates_server.providers.base import FAULT_BODY_BYTES_MAX, Fault, Outgoing, Reply
 
+_REQUEST_ID_CHARACTERS_MAX: Final = 200
 COUNT_BYTES_MAX: Final = 4096
 
 HIDDEN: Final = b"[hidden]"
@@ -233,9 +235,10 @@ def _without(body: bytes, proof: Headers) -> bytes:
 
 
 def request_id(reply: OutboundReply) -> str | None:
-    """The upstream's own name for the request, whatever it calls the header."""
+    """The upstream's own name for the request, whatever it calls the header, fit to be stored."""
     headers = reply.headers
-    return headers.get("request-id") or headers.get("x-amzn-requestid") or headers.get("apim-request-id")
+    name = headers.get("request-id") or headers.get("x-amzn-requestid") or headers.get("apim-request-id")
+    return None if name is None else visible(name, _REQUEST_ID_CHARACTERS_MAX) or None
 
 
 class _Count(msgspec.Struct):

@@ -16,7 +16,7 @@ from modelgates_server.catalogue import price
 from modelgates_server.catalogue.models import Endpoint
 from modelgates_server.dialects.faults import retry_after_s
 from modelgates_server.dialects.meter import UsageMeter
-from modelgates_server.privacy import unquoted
+from modelgates_server.privacy import unquoted, visible
 from modelgates_server.providers.base import Fault, Outgoing
 from modelgates_server.relay.answers import Answer, StreamAnswer, WholeAnswer
 from modelgates_server.relay.course import Course
@@ -218,7 +218,7 @@ class Carrier:
         said = unquoted(told.message, exchange.ask.body) if fault.status else fault.detail
         detail = "; ".join(filter(None, (run.mended_how(), said)))
         ms = exchange.since_ms(started_s)
-        exchange.attempts.append(_attempt(endpoint, fault.status, kind, ms, fault.request_id, detail[:500]))
+        exchange.attempts.append(_attempt(endpoint, fault.status, kind, ms, fault.request_id, visible(detail, 500)))
         failed = Failed(kind, told, fault, pause_s, endpoint.model.slug, own=endpoint.own is not None)
         run.failed.append(failed)
         return failed

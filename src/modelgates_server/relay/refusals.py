@@ -33,7 +33,8 @@ _EACH: Final = {
 
 def money_refused(refused: Refusal, cost_nusd: int, affordable_tokens: int) -> MoneyRefused:
     """The refusal of a budget or of the credit for a request that may cost `cost_nusd`."""
-    fate = "is used up" if refused.left * 10 < refused.limit or not refused.limit else "does not cover this request"
+    little = refused.left * 10 < refused.limit or not refused.limit
+    fate = "is used up" if little and affordable_tokens <= 0 else "does not cover this request"
     message = (
         f"{budget_name(refused)} {fate}: {usd_text(refused.left)} of {usd_text(refused.limit)} USD left,"
         f" and this request may cost up to {usd_text(cost_nusd)} USD."

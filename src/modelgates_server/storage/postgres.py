@@ -18,8 +18,8 @@ from psycopg.types.string import StrDumperUnknown
 
 from modelgates_server.storage.engine import CONNECT_S, Database
 
-LOCK_MS: Final = 1_000
-"""Longest wait for rows that another process is deciding on; its batches take milliseconds."""
+LOCK_MS: Final = 250
+"""Longest wait for rows that another process is deciding on; its batches take milliseconds. Then units that need none of them go on."""
 
 SILENT_S: Final = 1.4
 """A batch that has no answer for so long means that the store is away. More than the longest wait for rows: whoever keeps them
@@ -54,6 +54,9 @@ AWAY: Final = (
     OSError,
 )
 """What a database that cannot be reached, does not answer in time, or takes no changes (a standby, a full disk), raises."""
+
+TOO_MUCH: Final = (psycopg.errors.ProgramLimitExceeded,)
+"""Among them, but said of one row: too large a value for an index, too large a text."""
 
 AGAIN: Final = (
     psycopg.errors.DeadlockDetected,

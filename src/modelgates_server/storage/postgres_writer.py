@@ -18,12 +18,15 @@ from typing import Any, Final
 import psycopg
 
 from modelgates_server.errors import StoreUnavailable
+from modelgates_server.storage.aside import LOOK_AGAIN_S, Aside, Key, is_free, kept_by_others, keys_of
 from modelgates_server.storage.engine import Database
 from modelgates_server.storage.hot import Lockable, Statement, Text, row_list
 from modelgates_server.storage.postgres import (
     AGAIN,
     AWAY,
+    LOCK_MS,
     SILENT_S,
+    TOO_MUCH,
     Countdown,
     Deadline,
     connect,
@@ -70,6 +73,7 @@ class PostgresWriter(Distributed):
         self._started_fresh = False
         self._rolled_back = 0
         self._asked: asyncio.Future[None] | None = None
+        self._aside = Aside(PATIENCE_S - LOCK_MS / 1000)
         self._task = spawn(self._work(), "store writer")
 
     async def close(self) -> None:
@@ -112,10 +116,17 @@ class PostgresWriter(Distributed):
             if self._connection is None and (self.away or self._queue) and not await self._come_back():
                 await asyncio.sleep(RETRY_S)
                 continue
+            if self._aside and self._aside.due(self._loop.time()):
+                await self._look_again()
+                continue
             if self._queue:
                 await self._next()
                 continue
             self._wake.clear()
+            if self._aside:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), LOOK_AGAIN_S)
+                continue
             self._rest()
             if not self._queue:
                 await self._wake.wait()
@@ -123,8 +134,11 @@ class PostgresWriter(Distributed):
 
     async def _next(self) -> None:
         items = self._take()
-        with Countdown(PATIENCE_S, lambda: self._let_down(items)):
-            await self._try(items)
+        if self._aside.kept:
+            items = self._aside.part(items, self._loop.time())
+        if items:
+            with Countdown(PATIENCE_S, lambda: self._let_down(items)):
+                await self._try(items)
 
     def _let_down(self, items: Sequence[Item]) -> None:
         """This takes too long: tell everybody who waits, in the batch and behind it. A hold that is made all the same is given back.
@@ -133,7 +147,7 @@ class PostgresWriter(Distributed):
         """
         waiting, self._queue = self._queue, deque()
         for item in (*items, *waiting):
-            if not (item.unit.keep or item.future.done() or _is_free(item.unit)):
+            if not (item.unit.keep or item.future.done() or is_free(item.unit)):
                 item.future.set_exception(StoreUnavailable())
         self._queue.extend(item for item in waiting if item.unit.keep or not item.future.done())
         kept = dict.fromkeys((*items, *self._queue))  # a unit that goes on is in both
@@ -155,7 +169,10 @@ class PostgresWriter(Distributed):
                     self._failed(items, TimeoutError())
                     return
             except AWAY as error:
-                self._lost(items, error)
+                if isinstance(error, TOO_MUCH):
+                    await self._alone(items)
+                else:
+                    self._lost(items, error)
                 return
             except Exception:  # noqa: BLE001 - a row that the database refuses, or one that cannot be sent
                 await self._alone(items)
@@ -167,16 +184,40 @@ class PostgresWriter(Distributed):
         self._failed(items, TimeoutError("the batch gave way to others again and again"))
 
     async def _give_way(self, items: Sequence[Item], error: BaseException) -> None:
-        """Others keep rows for longer than anybody may wait: that is not the store's absence, unless it is they who are gone.
+        """Others keep rows for too long: that is not the store's absence, unless it is they who are gone.
 
-        Units that need no rows are not to blame, and are run: the lease of this process is one.
+        Only units that need those rows wait aside, the others go on. Where the rows are none that units lock, only those go on that
+        need no rows at all: the lease of this process is one.
         """
-        free = [item for item in items if _is_free(item.unit)]
-        self._failed([item for item in items if item not in free], error)
-        with suppress(*AWAY), Deadline(self._open, SILENT_S):  # whoever is next finds it out as well
+        if self._connection is None:
+            self._failed(items, error)
+            return
+        kept: set[Key] = set()
+        with suppress(psycopg.Error, *AWAY), Deadline(self._open, SILENT_S):  # whoever is next finds it out as well
             await end_stalled(self._open)
+            kept = await kept_by_others(self._open, self._tables, keys_of(items))
+        if kept:
+            log.warning("rows_kept_by_others", extra={"rows": len(kept), "units": len(items)})
+            self._aside.keep_from(kept, self._loop.time())
+            if others := self._aside.part(items, self._loop.time()):
+                await self._try(others)
+            return
+        free = [item for item in items if is_free(item.unit)]
+        self._failed([item for item in items if item not in free], error)
         if free:
             await self._alone(free)
+
+    async def _look_again(self) -> None:
+        """See which rows are still kept. Units that got what they need go on; who has waited too long is told."""
+        try:
+            with Deadline(self._open, SILENT_S):
+                kept = await kept_by_others(self._open, self._tables, self._aside.kept)
+        except (psycopg.Error, *AWAY):
+            self._hang_up()
+            return
+        free, late = self._aside.again(kept, self._loop.time())
+        self._queue.extendleft(reversed(free))
+        self._weary(late)
 
     def _lost(self, items: Sequence[Item], error: BaseException) -> None:
         """The connection broke. What was not sent yet may be tried on a fresh one, once; the fate of a commit is unknown."""
@@ -239,6 +280,7 @@ class PostgresWriter(Distributed):
 
     def _hang_up(self) -> None:
         connection, self._connection = self._connection, None
+        self._queue.extend(self._aside.everybody())
         if connection is not None:
             drop(connection)
 
@@ -277,13 +319,11 @@ class PostgresWriter(Distributed):
                 await self._roll_back()
                 self._queue.extendleft(reversed(items[at:]))
                 return
-            except AWAY as error:
-                self._lost(items[at:], error)
-                return
-            except Exception as error:
-                log.exception("unit_refused")
-                item.error = StoreUnavailable(f"the database refused a change: {error}")
-                item.resolve()
+            except Exception as error:  # noqa: BLE001 - it is this unit's own, unless the store is away
+                if isinstance(error, AWAY) and not isinstance(error, TOO_MUCH):
+                    self._lost(items[at:], error)
+                    return
+                self._refused(item, error)
                 if not await self._roll_back():
                     self._failed(items[at + 1 :], TimeoutError())
                     return
@@ -358,11 +398,3 @@ class PostgresWriter(Distributed):
                     await connection.execute(sql, row)
             self._sent = True
             await connection.execute("COMMIT")
-
-
-def _is_free(unit: Unit) -> bool:
-    """Whether it needs no rows of anybody."""
-    try:
-        return not unit.needs()
-    except Exception:  # noqa: BLE001 - whatever a unit raises, the writer goes on
-        return False

@@ -33,6 +33,10 @@ class Rows:
         """The row, or None when it does not exist."""
         return self._rows[table].get(key)
 
+    def of(self, table: str) -> Mapping[Any, Row]:
+        """All of the table's rows that the batch knows, by their key."""
+        return self._rows[table]
+
     def save(self, table: str, row: Row) -> None:
         """Insert the row, or update it when the table allows."""
         key = row[self.tables[table].key]
@@ -61,7 +65,10 @@ def wanted(needs: Iterable[Mapping[str, Iterable[Any]]]) -> dict[str, set[Any]]:
     found: dict[str, set[Any]] = {}
     for need in needs:
         for name, ids in need.items():
-            found.setdefault(name, set()).update(ids)
+            if name in found:
+                found[name].update(ids)
+            else:
+                found[name] = set(ids)
     return found
 
 
@@ -93,6 +100,10 @@ class Unit(Protocol):
 
     def unsure(self, result: Any) -> None:
         """The connection broke during the commit: nobody knows whether it happened. Whoever waited is told that it did not."""
+        ...
+
+    def plainer(self, why: str) -> Unit | None:
+        """The database refused it, or it could not decide: what is tried once in its place; None when it has no plainer form."""
         ...
 
     def record(self) -> Row | None:

@@ -16,7 +16,6 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
-from modelgates_server.errors import StoreUnavailable
 from modelgates_server.storage.hot import Lockable, Statement, Text, id_list
 from modelgates_server.storage.rows import Rows, wanted
 from modelgates_server.storage.writer import RETRY_S, Item, Writer
@@ -118,11 +117,9 @@ class SqliteWriter(Writer):
             self._undo()
             self._fail(list(items), error)
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this unit's own
             self._undo()
-            log.exception("unit_refused")
-            items[0].error = StoreUnavailable(f"the database refused a change: {error}")
-            items.popleft().resolve()
+            self._refused(items.popleft(), error)
         else:
             self._committed([items.popleft()])
         self._loop.call_soon(self._alone, items)

@@ -3,8 +3,8 @@
 The rule for migrations is *expand, then contract*: a version only adds tables, columns with a default (or nullable) and indexes; what
 it no longer needs is taken away by a later version, once no server of the version before can run. So servers of the version
 before go on working on the new schema, and an upgrade needs no stop (tests/unit/storage/test_upgrades.py runs the old
-statements on the new schema). On PostgreSQL each lock that stands in a running server's way is given up after half a
-second and tried again, and indexes on tables that may be large are built beforehand, beside the running server.
+statements on the new schema). On PostgreSQL each lock that stands in a running server's way is given up after an
+eighth of a second and tried again, and indexes on tables that may be large are built beforehand, beside the running server.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ WAIT_S: Final = 60
 
 POLL_S: Final = 0.1
 
-LOCK_MS: Final = 500
+LOCK_MS: Final = 125
 """Whoever waits for a whole table makes everybody behind it wait as well, so it waits half as long as a server's batch may."""
 
-LOCK_TRIES: Final = 60
+LOCK_TRIES: Final = 240
 
 VERSION_MIN: Final = 140_000
 """The oldest PostgreSQL that its makers still mend."""

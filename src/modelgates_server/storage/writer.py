@@ -51,6 +51,10 @@ class Journal(Protocol):
         ...
 
 
+class Refused(StoreUnavailable):
+    """The database serves, but does not take this one unit, nor its plainer form."""
+
+
 class Noted:
     """What a waiter gets for a unit that stands in the journal, not yet in the store."""
 
@@ -95,6 +99,7 @@ class Writer:
         self.away = False
         self.batches = 0
         self.units = 0
+        self.refused = 0
 
     def submit(self, unit: Unit) -> asyncio.Future[Any]:
         """Queue a unit, synchronously: from here on it runs whatever happens to the caller.
@@ -166,14 +171,42 @@ class Writer:
         self.units += len(items)
         for item in items:
             if item.error is not None:
-                if item.unit.keep or not item.future.done():  # somebody who left while waiting is nothing to report
-                    log.error("unit_refused", extra={"reason": str(item.error), "kept": item.unit.keep})
+                if item.unit.keep:
+                    self._refused(item, item.error)
+                    continue
+                if not item.future.done():  # somebody who left while waiting is nothing to report
+                    log.error("unit_refused", extra={"reason": str(item.error), "kept": False})
             elif (more := item.unit.follow(item.result)) is not None:
                 item.unit = more
                 self._queue.append(item)
                 continue
             if item.noted is not None:
                 item.noted.add_done_callback(self._settled)
+            item.resolve()
+
+    def _refused(self, item: Item, error: Exception) -> None:
+        """The database does not take a unit, or the unit fails by itself: it would again. Its plainer form, if it has one, goes on.
+
+        One that has none is given up, or it would be in everybody's way for ever; what must not be lost goes into the journal.
+        """
+        reason = _reason(error)
+        log.error("unit_refused", extra={"reason": reason, "kept": item.unit.keep}, exc_info=error)
+        if (plainer := _plainer(item.unit, reason)) is not None:
+            item.unit = plainer
+            item.result = item.error = None
+            self._queue.append(item)
+            return
+        item.error = Refused(f"the database refused a change: {reason}")
+        if not item.unit.keep:
+            item.resolve()
+            return
+        self.refused += 1
+        log.critical("unit_given_up", extra={"reason": reason})
+        if item.noted is None and self.journal is not None:
+            if item.future.done():  # written down also when nobody waits for it any more
+                item.future = self._loop.create_future()
+            self._note([item])
+        if item.noted is None:
             item.resolve()
 
     def _settled(self, written: asyncio.Future[None]) -> None:
@@ -224,6 +257,16 @@ class Writer:
             item.noted = written
         written.add_done_callback(lambda done: _let_go([item for item, _ in told], done))
 
+    def _weary(self, items: Sequence[Item]) -> None:
+        """They have waited too long: refuse what can be refused, note the rest."""
+        for item in items:
+            if item.unit.keep:
+                self._tire(item)
+            else:
+                item.error = StoreUnavailable()
+                item.resolve()
+        self._note([item for item in items if item.unit.keep and not item.noted])
+
     def _tire(self, item: Item) -> None:
         """Tell whoever waits for a unit that keeps failing; the unit itself is tried again."""
         now_s = self._loop.time()
@@ -263,10 +306,27 @@ def _let_go(items: Sequence[Item], written: asyncio.Future[None]) -> None:
         log.error("journal_failed", extra={"reason": reason, "units": len(items)})
         for item in items:
             item.noted = None  # they wait for the store, as if there were no journal
+            if isinstance(item.error, Refused):
+                item.resolve()
         return
     for item in items:
         if not item.future.done():
             item.future.set_result(NOTED)
+
+
+def _reason(error: Exception) -> str:
+    """Why, without the row: PostgreSQL adds it to what it says, and drivers quote what they cannot send."""
+    if isinstance(error, ValueError):
+        return type(error).__name__
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+def _plainer(unit: Unit, why: str) -> Unit | None:
+    try:
+        return unit.plainer(why)
+    except Exception:
+        log.exception("no_plainer_form")
+        return None
 
 
 Decide = Callable[[Rows], Any]
@@ -290,6 +350,9 @@ class Plain:
 
     def unsure(self, result: Any) -> None:
         """Nothing to take back."""
+
+    def plainer(self, _why: str) -> Unit | None:
+        return None
 
     def record(self) -> Row | None:
         return None
