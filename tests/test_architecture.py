@@ -16,6 +16,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tasks": set(),
     "crew": set(),
     "statuses": set(),
+    "addresses": set(),
     "config": {"catalogue"},
     "dialects": set(),
     "catalogue": {"dialects"},
@@ -40,9 +41,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "console": {
         "accounts", "catalogue", "ledger", "activity", "routing", "management", "outbound", "storage", "vault", "dialects",
-        "alerts", "doctor", "statuses",
+        "alerts", "doctor", "statuses", "addresses",
     },
-    "docsite": {"accounts", "catalogue", "ledger", "activity", "storage"},
+    "docsite": {"addresses", "accounts", "catalogue", "ledger", "activity", "storage"},
     "listener": {"config", "edge"},
     "simulator": set(),
     "cli": {

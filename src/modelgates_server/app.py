@@ -12,9 +12,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,13 @@ from modelgates_server.activity import generation
 from modelgates_server.assembly import Application, Parts, assemble
 from modelgates_server.clock import Clock, SystemClock
 from modelgates_server.config import Config
+from modelgates_server.config.values import Server as ServerSettings
 from modelgates_server.crew import Crew
 from modelgates_server.errors import StoreUnavailable
 from modelgates_server.ledger.ledger import Ledger
 from modelgates_server.ledger.owner import register
 from modelgates_server.ledger.units import TABLES
-from modelgates_server.listener import Listener, listen, listen_url, loop_factory, server_config
+from modelgates_server.listener import ADMIN_REMEDY, Listener, listen, listen_url, loop_factory, server_config
 from modelgates_server.outbound.guard import Guard
 from modelgates_server.outbound.http import Outbound
 from modelgates_server.storage.engine import database_of
@@ -69,9 +70,10 @@ SWITCH_INTERVAL_S = 0.0005
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a running server can be reached by."""
+    """What a running server can be reached by. `admin_url` is the address of management, when it has one of its own."""
 
     url: str
+    admin_url: str | None
     sandbox: bool
     warnings: tuple[str, ...]
 
@@ -82,31 +84,53 @@ def serve(config: Config, announce: Callable[[Served], None]) -> int:
     Raises ConfigError when the address cannot be used, StoreUnavailable when another process serves this database.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    with serving_lock(database_of(config.database.url)), listen(config.server.host, config.server.port) as listener:
-        served = _served(config, listener)
+    with serving_lock(database_of(config.database.url)), ExitStack() as stack:
+        listeners = [stack.enter_context(listener) for listener in _listen(config.server)]
+        config = at_ports(config, listeners)
+        served = _served(config, listeners)
         if config.server.workers == 1:
-            return _run(config, listener, lambda: announce(served))
+            return _run(config, listeners, lambda: announce(served))
         crew = Crew(
             config.server.workers,
-            lambda ready, alive: _run(config, listener, ready, alive),
+            lambda ready, alive: _run(config, listeners, ready, alive),
             lambda: announce(served),
             SystemClock(),
         )
         return crew.run()
 
 
-def _served(config: Config, listener: socket.socket) -> Served:
-    host, port = listener.getsockname()[:2]
-    url = config.server.public_url or listen_url(host, port, tls=config.server.tls_cert is not None)
-    return Served(url, config.sandbox, tuple(config.warnings))
+def _listen(server: ServerSettings) -> Iterator[socket.socket]:
+    """The socket for clients, and that for management if it has its own. Raises ConfigError."""
+    yield listen(server.host, server.port)
+    if server.admin_listen is not None:
+        yield listen(*server.admin_listen, ADMIN_REMEDY)
 
 
-def _run(config: Config, listener: socket.socket, ready: Callable[[], None], alive: int | None = None) -> int:
+def at_ports(config: Config, listeners: Sequence[socket.socket]) -> Config:
+    """The configuration with the ports that are really listened at: port 0 takes any."""
+    server = replace(config.server, port=listeners[0].getsockname()[1])
+    if server.admin_listen is not None:
+        server = replace(server, admin_listen=server.admin_listen._replace(port=listeners[1].getsockname()[1]))
+    return replace(config, server=server)
+
+
+def _served(config: Config, listeners: Sequence[socket.socket]) -> Served:
+    server = config.server
+    own = [listen_url(*listener.getsockname()[:2], tls=server.tls_cert is not None) for listener in listeners]
+    admin_url = None if server.admin_listen is None else server.admin_url or own[1]
+    return Served(server.public_url or own[0], admin_url, config.sandbox, tuple(config.warnings))
+
+
+def _run(
+    config: Config, listeners: Sequence[socket.socket], ready: Callable[[], None], alive: int | None = None
+) -> int:
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_serve(config, listener, ready, alive))
+        return runner.run(_serve(config, listeners, ready, alive))
 
 
-async def _serve(config: Config, listener: socket.socket, ready: Callable[[], None], alive: int | None) -> int:
+async def _serve(
+    config: Config, listeners: Sequence[socket.socket], ready: Callable[[], None], alive: int | None
+) -> int:
     """Serve in this process. `alive` is a descriptor that becomes readable when the parent is gone: then this process stops too."""
     async with build(config, SystemClock()) as application:
         context = application.context
@@ -125,8 +149,10 @@ async def _serve(config: Config, listener: socket.socket, ready: Callable[[], No
 
         if alive is not None:
             loop.add_reader(alive, _orphaned, loop, alive)
-        server = Listener(server_config(config, application.asgi), started, stopping, worker=alive is not None)
-        await server.serve(sockets=[listener])
+        second = None if application.admin is None else (server_config(config, application.admin), listeners[1])
+        main = server_config(config, application.asgi)
+        server = Listener(main, started, stopping, worker=alive is not None, second=second)
+        await server.serve(sockets=[listeners[0]])
     return 0
 
 
@@ -167,7 +193,10 @@ async def build(config: Config, clock: Clock) -> AsyncIterator[Application]:
         if sandbox is not None:
             stack.push_async_callback(sandbox.stop)
         epoch = await register(store.writer, store.reader, store.name, store.clock.now_s())
-        ledger = Ledger(store.writer, store.clock, epoch, name=store.name, distributed=database.distributed)
+        distributed = database.distributed
+        ledger = Ledger(
+            store.writer, store.clock, epoch, name=store.name, distributed=distributed, plain=generation.plain
+        )
         if isinstance(store.writer, Distributed):
             store.writer.returning = partial(ledger.come_back, reader=store.reader)
         stack.push_async_callback(_book_all, ledger, store, config.server.drain_s)

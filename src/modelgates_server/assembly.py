@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -17,6 +17,7 @@ from modelgates_server.accounts.values import CredentialRef
 from modelgates_server.activity.contents import DESTINATION, Keeper
 from modelgates_server.activity.metrics import Metrics
 from modelgates_server.activity.reports import recall
+from modelgates_server.addresses import AdminAddress
 from modelgates_server.alerts.courier import Courier, Operator
 from modelgates_server.alerts.outbox import Outbox
 from modelgates_server.alerts.watch import Watch
@@ -28,7 +29,8 @@ from modelgates_server.config import Config, ProviderConfig
 from modelgates_server.config.endpoints import endpoints_of
 from modelgates_server.config.values import Alerts, SignIn
 from modelgates_server.console import app as console
-from modelgates_server.console.assets import assets
+from modelgates_server.console.assets import PREFIX as PREFIX_OF_ASSETS
+from modelgates_server.console.assets import SHARED, assets
 from modelgates_server.console.house import House, ProviderLine
 from modelgates_server.console.openid import OpenId
 from modelgates_server.docsite.app import build_docs
@@ -36,8 +38,8 @@ from modelgates_server.docsite.app import owned as docs_words
 from modelgates_server.docsite.house import DocsHouse
 from modelgates_server.docsite.library import Library
 from modelgates_server.edge.context import Context, EdgeSettings
-from modelgates_server.edge.mount import Mount, Pages
-from modelgates_server.edge.server import Server
+from modelgates_server.edge.mount import Files, Mount, Pages
+from modelgates_server.edge.server import Plane, Server
 from modelgates_server.ledger.ledger import Ledger
 from modelgates_server.listener import listen_url
 from modelgates_server.management.credentials import places_of
@@ -74,7 +76,7 @@ _SPREAD: Final = random.Random().random  # noqa: S311 - pauses that differ, not 
 
 @dataclass(slots=True)
 class Application:
-    """A built gateway: the ASGI application and the parts that tests look at."""
+    """A built gateway: the ASGI application and the parts that tests look at. `admin` serves the address of management, if there is one."""
 
     asgi: Server
     context: Context
@@ -86,6 +88,7 @@ class Application:
     watch: Watch
     courier: Courier
     daily: Daily
+    admin: Server | None = None
 
 
 class Parts(NamedTuple):
@@ -109,8 +112,7 @@ def assemble(parts: Parts) -> Application:
     directory = Directory(reader, secret, clock)
     settings = _settings(config)
     metrics = Metrics()
-    metrics.watch("store_batches", "Transactions of the writer", lambda: writer.batches)
-    metrics.watch("store_units", "Changes that those transactions carried", lambda: writer.units)
+    _watch_writer(metrics, writer)
     setups = {entry.slug: _setup(entry, sandbox_url) for entry in config.providers}
     providers = {slug: build_provider(setup, outbound) for slug, setup in setups.items()}
     speakers = Speakers(providers, OwnProviders(setups, outbound, partial(_unsealed, secret)).find)
@@ -149,14 +151,15 @@ def assemble(parts: Parts) -> Application:
         EdgeSettings(config.routing.first_ping_s, config.routing.ping_s),
     )  # fmt: skip
     engine = open_engine(store.database)
-    origin = _origin(config)
+    origin, admin = _origin(config), _admin(config)
+    people = origin if admin is None else admin.origin
     operator = operator_of(config.alerts)
-    courier = Courier(engine, secret, operator, outbound, guarded, clock, origin)
+    courier = Courier(engine, secret, operator, outbound, guarded, clock, people)
     places, quotas = places_of(config.providers), Quotas()
     api = Mount(
         build_api(
             ApiHouse(
-                engine, secret, clock, catalogue, origin,
+                engine, secret, clock, catalogue, people,
                 api_grants=config.credits.api_grants, places=places,
                 guard=Guard(config.server.outbound_allow), courier=courier, quotas=quotas,
             )
@@ -168,10 +171,31 @@ def assemble(parts: Parts) -> Application:
     outbox = Outbox(operator.channels)
     watch = Watch(engine, outbox, clock, config.alerts.thresholds)
     daily = Daily(engine, accounts_of(catalogue, config.providers, outbound), outbox, clock)
-    docs = Pages(build_docs(_docs_house(context, engine, origin)), docs_words())
-    return Application(
-        Server(context, (api, pages, docs), pages), context, ledger, writer, tasks, relay, store, watch, courier, daily
-    )
+    docs = _docs_house(context, engine, origin)
+    servers = _whole(context, api, pages, docs) if admin is None else _apart(context, api, pages, docs, admin)
+    return Application(servers[0], context, ledger, writer, tasks, relay, store, watch, courier, daily, servers[1])
+
+
+def _watch_writer(metrics: Metrics, writer: Writer) -> None:
+    metrics.watch("store_batches", "Transactions of the writer", lambda: writer.batches)
+    metrics.watch("store_units", "Changes that those transactions carried", lambda: writer.units)
+    metrics.watch("store_refused", "Settlements that the database refused in any form", lambda: writer.refused)
+
+
+def _whole(context: Context, api: Mount, pages: Pages, docs: DocsHouse) -> tuple[Server, None]:
+    """Everything at one address."""
+    return Server(context, (api, pages, _docs(docs)), pages), None
+
+
+def _apart(context: Context, api: Mount, pages: Pages, docs: DocsHouse, admin: AdminAddress) -> tuple[Server, Server]:
+    """Clients at one address, people and management at another; both read the docs, which borrow two files of the console's."""
+    borrowed = Files(pages.app, frozenset(PREFIX_OF_ASSETS + name for name in SHARED))
+    clients = Server(context, (_docs(replace(docs, with_console=False)), borrowed), None, Plane.CLIENTS)
+    return clients, Server(context, (api, pages, _docs(replace(docs, admin=admin))), pages, Plane.ADMIN)
+
+
+def _docs(house: DocsHouse) -> Pages:
+    return Pages(build_docs(house), docs_words())
 
 
 def operator_of(alerts: Alerts) -> Operator:
@@ -195,7 +219,7 @@ def _console_house(
         store=parts.store.database.kind, directory=context.directory, endpoints=router.endpoints,
         with_password=config.sign_in.password, openid=_openid(config.sign_in, parts.outbound, context.clock),
         proxies=config.server.trusted_proxies, api_grants=config.credits.api_grants, thresholds=config.alerts.thresholds,
-        quotas=quotas,
+        quotas=quotas, admin=_admin(config),
     )  # fmt: skip
 
 
@@ -221,13 +245,28 @@ def _docs_house(context: Context, engine: sa.Engine, origin: str) -> DocsHouse:
 
 
 def _origin(config: Config) -> str:
-    """The address that people use."""
+    """The address that clients use."""
     return config.server.public_url or _local_url(config)
 
 
 def _local_url(config: Config) -> str:
     server = config.server
     return listen_url(server.host, server.port, tls=server.tls_cert is not None)
+
+
+def _admin(config: Config) -> AdminAddress | None:
+    """The address of management, if it is another."""
+    server = config.server
+    if server.admin_listen is None:
+        return None
+    own = listen_url(*server.admin_listen, tls=server.tls_cert is not None)
+    return AdminAddress(
+        server.admin_url or own,
+        own,
+        _origin(config),
+        named=server.admin_url is not None,
+        any_host=server.public_url is None and server.host in {"0.0.0.0", "::"},
+    )
 
 
 def _shown(entry: ProviderConfig) -> ProviderLine:

@@ -1,7 +1,7 @@
-"""Several serving processes behind one listening socket: started together, replaced when one dies, stopped together.
+"""Several serving processes behind the same listening sockets: started together, replaced when one dies, stopped together.
 
-The parent serves nothing. It forks before any thread or event loop exists; the children inherit the socket, so a connection that a
-dead child did not accept is taken by another.
+The parent serves nothing. It forks before any thread or event loop exists; the children inherit the sockets, so a connection that
+a dead child did not accept is taken by another.
 """
 
 from __future__ import annotations

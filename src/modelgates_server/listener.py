@@ -10,6 +10,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from types import FrameType
+from typing import Final
 
 import uvicorn
 
@@ -17,6 +18,10 @@ from modelgates_server.config import Config
 from modelgates_server.edge.protocol import GatewayProtocol
 from modelgates_server.edge.server import Server
 from modelgates_server.errors import ConfigError
+
+PORT_REMEDY: Final = "--port"
+ADMIN_REMEDY: Final = "[server] admin_listen"
+"""Where each address is changed."""
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -27,14 +32,15 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, remedy: str = PORT_REMEDY) -> socket.socket:
+    """Open a listening socket. Raises ConfigError when the address cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=False)
     except OSError as error:
         raise ConfigError(
             f"cannot listen on {host} port {port}: {error.strerror or error}",
-            remedy="stop whatever uses the port, or choose another with --port",
+            remedy=f"stop whatever uses the port, or choose another with {remedy}",
         ) from error
 
 
@@ -67,6 +73,8 @@ def server_config(config: Config, asgi: Server) -> uvicorn.Config:
 class Listener(uvicorn.Server):
     """Tells when it listens and when it has been asked to stop.
 
+    `second` is another application with its socket: connections of both are counted, drained and ended together.
+
     A second Ctrl-C cuts what still runs, but not in a `worker`: the terminal and the parent both ask it, in any order.
     """
 
@@ -77,15 +85,28 @@ class Listener(uvicorn.Server):
         stopping: Callable[[], None],
         *,
         worker: bool,
+        second: tuple[uvicorn.Config, socket.socket] | None = None,
     ) -> None:
         super().__init__(config)
+        self._second = second
         self._started = started
         self._stopping = stopping
         self._worker = worker
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if self._second is not None:
+            self.servers.append(await self._listen_too(*self._second))
         await self._started()
+
+    async def _listen_too(self, config: uvicorn.Config, listener: socket.socket) -> asyncio.Server:
+        config.load()
+
+        def connection() -> GatewayProtocol:
+            return GatewayProtocol(config=config, server_state=self.server_state, app_state=self.lifespan.state)
+
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(connection, sock=listener, ssl=config.ssl, backlog=config.backlog)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.should_exit:

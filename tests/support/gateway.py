@@ -16,7 +16,7 @@ import aiohttp
 import sqlalchemy as sa
 import uvicorn
 
-from modelgates_server.app import Application, build
+from modelgates_server.app import Application, at_ports, build
 from modelgates_server.clock import Clock, SystemClock
 from modelgates_server.config import Config, load_config
 from modelgates_server.edge.protocol import GatewayProtocol
@@ -83,6 +83,11 @@ class Between:
     application: Application
     act: Callable[[Any, Coroutine[Any, Any, None]], Awaitable[None]] | None = None
 
+    async def admin(self, scope: Any, receive: Any, send: Any) -> None:
+        """What answers at the address of management."""
+        assert self.application.admin is not None
+        await self.application.admin(scope, receive, send)
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         work = self.application.asgi(scope, receive, send)
         await (work if self.act is None else self.act(scope, work))
@@ -102,6 +107,7 @@ class Gateway:
     server: uvicorn.Server
     between: Between
     lookups: Lookups
+    admin_url: str = ""
 
     @property
     def simulator(self) -> Simulator:
@@ -289,14 +295,29 @@ async def open_gateway(
             toml += f"\n[database]\nurl = {json.dumps(database_url)}\n"
         config = _configure(folder, [*providers, *upstreams], routing or {}, toml)
         made = _initialise(config, credit_usd, clock)
+        second = None
+        if config.server.admin_listen is not None:  # addresses that are told must be true
+            first, second = (stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=2048)) for _ in "ab")
+            config = at_ports(config, (first, second))
         application = await _build(stack, config, clock)
         between = Between(application)
-        url, server = await stack.enter_async_context(_listening(between))
+        if second is None:
+            url, server = await stack.enter_async_context(_listening(between))
+        else:
+            url, server = await stack.enter_async_context(_listening(between, first))
+            await stack.enter_async_context(_listening(between, second, between.admin))
         connector = aiohttp.TCPConnector(limit=0)
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         lookups = Lookups(application.store.database)
         stack.callback(lookups.close)
-        yield Gateway(url, made.api_key or "", config, application, stand_ins, http, made, server, between, lookups)
+        admin_url = "" if second is None else _address(second)
+        yield Gateway(
+            url, made.api_key or "", config, application, stand_ins, http, made, server, between, lookups, admin_url
+        )
+
+
+def _address(listener: socket.socket) -> str:
+    return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 def _anthropics(count: int) -> dict[str, str]:
@@ -357,11 +378,13 @@ async def _build(stack: AsyncExitStack, config: Config, clock: Clock) -> Applica
 
 
 @asynccontextmanager
-async def _listening(between: Between) -> AsyncIterator[tuple[str, uvicorn.Server]]:
-    """Serve on a free port as `app.serve` does, but without its signals."""
+async def _listening(
+    between: Between, listener: socket.socket | None = None, asgi: Any = None
+) -> AsyncIterator[tuple[str, uvicorn.Server]]:
+    """Serve on a free port, or at a socket, as `app.serve` does, but without its signals."""
     server = uvicorn.Server(
         uvicorn.Config(
-            between,
+            asgi or between,
             interface="asgi3",
             http=GatewayProtocol,
             ws="none",
@@ -376,12 +399,12 @@ async def _listening(between: Between) -> AsyncIterator[tuple[str, uvicorn.Serve
         )
     )
     server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
-    with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
-        serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
+    with listener or socket.create_server(("127.0.0.1", 0), backlog=2048) as own:
+        serving = asyncio.get_running_loop().create_task(server.serve(sockets=[own]))
         await until(lambda: server.started, "the gateway does not start")
         between.application.context.ready = True
         try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}", server
+            yield _address(own), server
         finally:
             server.should_exit = True
             await serving

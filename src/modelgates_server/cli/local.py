@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from modelgates_server.cli.address import local_origin
+from modelgates_server.cli.address import Addresses, local_origin
 from modelgates_server.cli.frame import Options, warn
 from modelgates_server.clock import SystemClock
 from modelgates_server.config import SETTINGS, Config, load_config
 from modelgates_server.errors import StoreMismatch, StoreUnavailable
 from modelgates_server.management import organizations
-from modelgates_server.management.address import served_url
+from modelgates_server.management.address import served_admin_url, served_url
 from modelgates_server.storage import schema
 from modelgates_server.storage.engine import Database, database_of, open_engine, reading
 from modelgates_server.storage.maintenance import schema_state, verify_secret
@@ -51,8 +51,8 @@ class Workplace:
 
     @property
     def origin(self) -> str:
-        """The address that links lead to."""
-        return origin(self.config, self.engine)
+        """The address that links lead to: the console's."""
+        return addresses(self.config, self.engine).console
 
 
 def configured(options: Options, flags: Mapping[str, object] = _NO_FLAGS, *, with_keys: bool = False) -> Config:
@@ -69,7 +69,7 @@ def configured(options: Options, flags: Mapping[str, object] = _NO_FLAGS, *, wit
 
 
 def origin(config: Config, engine: sa.Engine | None = None) -> str:
-    """Give the address of the server that this configuration starts.
+    """Give the address of the server that this configuration starts, as clients use it.
 
     Where it says nothing about it, an open database knows what flags the last `serve` was given (`management/address.py`).
     """
@@ -78,6 +78,21 @@ def origin(config: Config, engine: sa.Engine | None = None) -> str:
         return server.public_url
     told = None if engine is None or (server.host, server.port) != _USUAL else served_url(engine)
     return told or local_origin(server.host, server.port, tls=server.tls_cert is not None)
+
+
+def addresses(config: Config, engine: sa.Engine | None = None) -> Addresses:
+    """Give the addresses of that server for clients and for people, which are one unless management has its own.
+
+    What the configuration does not say about the second, such as a port 0 or what only `serve` was told, an open database knows too.
+    """
+    server, clients = config.server, origin(config, engine)
+    if server.admin_url is not None:
+        return Addresses(clients, server.admin_url)
+    listen = server.admin_listen
+    told = None if engine is None or (listen is not None and listen.port != 0) else served_admin_url(engine)
+    if told is None and listen is not None:
+        told = local_origin(*listen, tls=server.tls_cert is not None)
+    return Addresses(clients, told or clients)
 
 
 def existing(config: Config) -> Database:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modelgates_server.cli.frame import Options, Report
-from modelgates_server.cli.local import configured, find_organization, origin, translated
+from modelgates_server.cli.local import addresses, configured, find_organization, translated
 from modelgates_server.cli.output import facts
 from modelgates_server.cli.welcome import Credentials, welcome
 from modelgates_server.clock import SystemClock
@@ -23,11 +23,13 @@ def init(options: Options) -> Report:
     """Make what is missing; give a fresh sign-in link in any case."""
     config = configured(options)
     credentials = prepare(config)
-    address = credentials.origin
-    text = welcome(address, credentials)
+    text = welcome(credentials.addresses, credentials)
     if credentials.already_initialised:
         text = "This database was initialised before; its keys stay as they are.\n\n" + facts(
-            (("Console", address), ("Sign in", f"{credentials.sign_in_url}  (once, within 24 hours)"))
+            (
+                ("Console", credentials.addresses.console),
+                ("Sign in", f"{credentials.sign_in_url}  (once, within 24 hours)"),
+            )
         )
     return Report(credentials.as_data(), text)
 
@@ -48,14 +50,14 @@ def prepare(config: Config, *, link: bool = True) -> Credentials:
                 verify_secret(engine, pepper)
                 return Credentials(organization_id, None, None, None, already_initialised=True)
             made = initialise(engine, pepper, config.credits.initial_grant_nusd, SystemClock().now_s())
-            address = origin(config, engine)
+            at = addresses(config, engine)
         finally:
             engine.dispose()
     return Credentials(
         organization_id=made.organization_id,
         api_key=made.api_key,
         management_key=made.management_key,
-        sign_in_url=sign_in_url(address, made.sign_in_token),
+        sign_in_url=sign_in_url(at.console, made.sign_in_token),
         already_initialised=made.already,
-        origin=address,
+        addresses=at,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from modelgates_server.cli.address import Addresses
 from modelgates_server.cli.output import facts, indented
 from modelgates_server.doctor.address import base_url
 
@@ -16,20 +17,21 @@ SANDBOX_NOTICE: Final = (
     "no provider key found: answers come from the built-in sandbox, at list price, not from a model."
     " Set ANTHROPIC_API_KEY or a [[providers]] table for real ones."
 )
+NOWHERE: Final = Addresses("", "")
 YOUR_KEY: Final = "<your key>"
 SHOWN_ONCE: Final = "Keys are shown once and stored nowhere: copy them now."
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What `init` makes. The keys are None when the database was initialised before; `origin` is where its link leads."""
+    """What `init` makes. The keys are None when the database was initialised before; `addresses` are those of its server."""
 
     organization_id: str
     api_key: str | None
     management_key: str | None
     sign_in_url: str | None
     already_initialised: bool
-    origin: str = ""
+    addresses: Addresses = NOWHERE
 
     def at(self, origin: str) -> Credentials:
         """The same, with the sign-in link at the address where the server really is (port 0 takes any)."""
@@ -49,13 +51,13 @@ class Credentials:
         }
 
 
-def welcome(origin: str, credentials: Credentials) -> str:
+def welcome(at: Addresses, credentials: Credentials) -> str:
     """Everything that a new installation needs, ready to copy."""
     key = credentials.api_key or YOUR_KEY
     pairs = [
-        ("Console", origin),
+        ("Console", at.console),
         ("Sign in", f"{credentials.sign_in_url}  (once, within 24 hours)"),
-        ("Set-up", f"{origin}/setup  (every client, step by step)"),
+        ("Set-up", f"{at.console}/setup  (every client, step by step)"),
     ]
     if credentials.api_key is not None:
         pairs.append(("API key", credentials.api_key))
@@ -64,7 +66,7 @@ def welcome(origin: str, credentials: Credentials) -> str:
     parts = [facts(pairs)]
     if credentials.api_key is not None:
         parts.append(SHOWN_ONCE)
-    return "\n\n".join([*parts, clients(origin, key)])
+    return "\n\n".join([*parts, clients(at.clients, key)])
 
 
 def clients(origin: str, key: str) -> str:
@@ -90,12 +92,18 @@ def clients(origin: str, key: str) -> str:
     )
 
 
-def addresses(origin: str) -> str:
+def addresses(at: Addresses) -> str:
     """Write what a later start prints."""
     return facts(
         (
-            ("Console", f"{origin}  (modelgates init prints a sign-in link)"),
-            ("Set-up", f"{origin}/setup"),
-            ("Base URL", base_url(origin)),
+            ("Console", f"{at.console}  (modelgates init prints a sign-in link)"),
+            ("Set-up", f"{at.console}/setup"),
+            ("Base URL", base_url(at.clients)),
         )
     )
+
+
+def ready(at: Addresses) -> str:
+    """Write the line that says that the server answers."""
+    beside = f", its console and management API at {at.console}" if at.apart else ""
+    return f"ModelGates is ready at {at.clients}{beside}"

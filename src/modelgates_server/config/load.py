@@ -97,32 +97,19 @@ def _refuse_unknown(source: Source) -> None:
     for section, table in source.values.items():
         if section == "providers":
             continue
-        if table == {} and (section, None) in NOT_BUILT:
-            continue  # an empty section asks for nothing
-        _refuse_not_built(source, section, None)
+        if section in NOT_BUILT:
+            if table == {}:
+                continue  # an empty section asks for nothing
+            told = f"[{section}] is not built yet: {NOT_BUILT[section]}"
+            raise source.error((section,), told, "remove it; a later version will have it")
         if section not in known:
             raise source.error((section,), f"unknown section [{section}]", hint(section, [*known, "providers"]))
         if not isinstance(table, dict):
             raise source.error((section,), f"{section} must be a section, written [{section}]")
         for name in table:
-            if table[name] in ([], "") and (section, name) in NOT_BUILT:
-                continue  # nor does an empty value
-            _refuse_not_built(source, section, name)
             if name not in known[section]:
                 remedy = hint(name, known[section]) or f"[{section}] knows {', '.join(known[section])}"
                 raise source.error((section, name), f"unknown setting {name!r} in [{section}]", remedy)
-    for section, name in NOT_BUILT:
-        if name is not None and f"MODELGATES_{section}_{name}".upper() in source.environ:
-            _refuse_not_built(source, section, name)
-
-
-def _refuse_not_built(source: Source, section: str, name: str | None) -> None:
-    if (section, name) in NOT_BUILT:
-        what = f"[{section}] {name}" if name else f"[{section}]"
-        path: Where = (section, name) if name else (section,)
-        raise source.error(
-            path, f"{what} is not built yet: {NOT_BUILT[section, name]}", "remove it; a later version will have it"
-        )
 
 
 def _value(setting: Setting, source: Source, flags: Mapping[str, object]) -> Any:
@@ -210,6 +197,22 @@ def _check_server(server: Server, database_url: str) -> None:
     for path in (server.tls_cert, server.tls_key):
         if path is not None and not path.is_file():
             raise ConfigError(f"there is no file {path}", remedy="give --tls-cert and --tls-key as existing PEM files")
+    _check_admin(server)
+
+
+def _check_admin(server: Server) -> None:
+    """Two planes have two ports: one that differs in its host only would be taken for the other."""
+    if server.admin_listen is None:
+        if server.admin_url is not None:
+            raise ConfigError(
+                "[server] admin_url needs admin_listen: without it the console is at public_url",
+                remedy='set [server] admin_listen too, such as "127.0.0.1:8788", or remove admin_url',
+            )
+    elif server.admin_listen.port == server.port != 0:
+        raise ConfigError(
+            f"[server] admin_listen has the port of the main address, {server.port}",
+            remedy=f"choose another port, such as {server.port % 65_535 + 1}, or leave admin_listen out",
+        )
 
 
 def _variable_warnings(environ: Mapping[str, str]) -> list[str]:

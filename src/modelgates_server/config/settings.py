@@ -20,6 +20,7 @@ from modelgates_server.config.alerts import (
     percents,
     smtp_address,
 )
+from modelgates_server.config.listen import listen_address
 from modelgates_server.config.sign_in import domains, issuer_address, scopes
 from modelgates_server.errors import BadRequest
 from modelgates_server.money import nusd_from_usd
@@ -147,6 +148,7 @@ SLUGS = Kind("list of slugs", _slugs, _items)
 DESTINATIONS = Kind("list of networks and names", _destinations, _items)
 NETWORKS = Kind("list of networks", _networks, _items)
 ADDRESS = Kind("address", web_address)
+LISTEN = Kind("host:port", listen_address)
 EMAIL = Kind("e-mail address", email_address)
 EMAILS = Kind("list of e-mail addresses", email_addresses, _items)
 SMTP = Kind("mail server", smtp_address)
@@ -178,7 +180,11 @@ class Setting:
 SETTINGS = (
     Setting("server", "host", TEXT, "127.0.0.1", "Address to listen on; 0.0.0.0 for every interface."),
     Setting("server", "port", PORT, 8787, "Port to listen on; 0 takes any free one."),
-    Setting("server", "public_url", ADDRESS, None, "The address that people use, when it differs from host and port."),
+    Setting("server", "public_url", ADDRESS, None,
+            "The address that people and clients use, when it differs from host and port; clients only, with admin_listen."),
+    Setting("server", "admin_listen", LISTEN, None,
+            "A second address (127.0.0.1:8788, [::1]:8788) where console, management API and metrics are then, and nowhere else."),
+    Setting("server", "admin_url", ADDRESS, None, "The address of the console, when it differs from admin_listen."),
     Setting("server", "drain_s", SECONDS, 30, "How long running requests may take to finish when the server stops."),
     Setting("server", "workers", COUNT, 1, "Serving processes; SQLite allows one."),
     Setting("server", "tls_cert", FILE, None, "Certificate chain (PEM) for https; needs tls_key."),
@@ -221,7 +227,8 @@ SETTINGS = (
     Setting("alerts", "smtp_password", TEXT, None, "Its password: env:NAME, file:PATH, or the password itself."),
     Setting("sign_in", "password", FLAG, True, "Whether people may sign in with a password; links work in any case."),  # noqa: FBT003
     Setting("sign_in", "oidc_issuer", ISSUER, None,
-            "The identity provider (OpenID Connect) where people sign in; its redirect address is public_url and /sign-in/oidc/callback."),
+            "The identity provider (OpenID Connect) where people sign in; its redirect address is public_url (admin_url, with"
+            " admin_listen) and /sign-in/oidc/callback."),
     Setting("sign_in", "oidc_client_id", TEXT, None, "What the provider calls this gateway."),
     Setting("sign_in", "oidc_client_secret", TEXT, None,
             "The client's secret: env:NAME, file:PATH, or the secret itself, which is warned about. A public client has none."),
@@ -231,11 +238,8 @@ SETTINGS = (
     Setting("sign_in", "oidc_name", TEXT, "single sign-on", "What the button calls the provider, after the words: Sign in with."),
 )  # fmt: skip
 
-NOT_BUILT = {
-    ("server", "admin_listen"): "a separate address for management and console",
-    ("privacy", None): "switching on the storage of prompts for everybody (each workspace opts in for itself)",
-}
-"""Settings of the design that this version does not have: refused, because silence would look like consent."""
+NOT_BUILT = {"privacy": "switching on the storage of prompts for everybody (each workspace opts in for itself)"}
+"""Sections of the design that this version does not have: refused, because silence would look like consent."""
 
 OTHER_VARIABLES = ("MODELGATES_SECRET", "MODELGATES_CONFIG", "MODELGATES_DATA_DIR")
 """Variables that are no setting of the file, because the file or the data directory depends on them."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from modelgates_server.catalogue.kinds import Kind, Kinds
 
@@ -50,9 +50,19 @@ class Secret:
         raise TypeError("a Secret is not written anywhere")
 
 
+class Listen(NamedTuple):
+    """Where a socket listens; port 0 takes any free one."""
+
+    host: str
+    port: int
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """Where the gateway listens. `drain_s` is how long running requests may take to finish when it stops.
+
+    `public_url` is the address of clients when it is not host and port. With `admin_listen`, management and console are there and
+    nowhere else; `admin_url` is what people call that address when it has another name.
 
     `outbound_allow` are networks and names that the destination guard lets pass (`outbound/guard.py`); `trusted_proxies` are
     believed when they say whose request they pass on.
@@ -61,6 +71,8 @@ class Server:
     host: str
     port: int
     public_url: str | None
+    admin_listen: Listen | None
+    admin_url: str | None
     drain_s: float
     workers: int
     tls_cert: Path | None

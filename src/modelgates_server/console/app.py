@@ -107,7 +107,7 @@ class Place:
             entrance = await run_in_threadpool(gate.enter, self.house, request.headers.get("cookie"))
             visit = replace(visit, visitor=entrance.member, session=entrance.session)
             if method == "POST":
-                gate.check_sender(request, self.house.origin)
+                gate.check_sender(request, self.house.console_origin)
                 limit = gate.FORM_BYTES_MAX if entrance.member else gate.STRANGER_BYTES_MAX
                 visit = replace(visit, form=await gate.read_form(request, limit))
                 gate.check_token(self.house, entrance.session, visit.form)

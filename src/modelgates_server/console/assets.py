@@ -22,6 +22,9 @@ _FILES: Final = {
 }
 """By the name that a page asks for: where it lies in the package, and what it is."""
 
+SHARED: Final = ("console.css", "icon.svg")
+"""What the docs use of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asset:

@@ -63,8 +63,9 @@ def pass_for(visit: Visit, key_hash: str) -> str:
 
 
 def own_socket(visit: Visit) -> str:
-    """Where this process is reached from this very machine. Its certificate, if it has one, is for another name."""
-    return visit.socket_url or visit.house.local_url
+    """Where this process is reached by clients on this very machine. Its certificate, if it has one, is for another name."""
+    house = visit.house
+    return house.local_url if house.admin is not None else visit.socket_url or house.local_url
 
 
 def plain_off_loopback(url: str) -> bool:

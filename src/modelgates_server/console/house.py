@@ -14,6 +14,7 @@ from modelgates_server.accounts.guesses import Guesses
 from modelgates_server.accounts.networks import Network
 from modelgates_server.accounts.passwords import Passwords
 from modelgates_server.accounts.quotas import Quotas
+from modelgates_server.addresses import AdminAddress
 from modelgates_server.alerts.courier import Courier
 from modelgates_server.catalogue.load import Catalogue
 from modelgates_server.catalogue.models import Endpoint
@@ -46,7 +47,8 @@ class ProviderLine:
 class House:
     """The parts of the application that pages need.
 
-    `origin` is the address that people use, without a final slash; `local_url` is where this process listens itself.
+    `origin` is the address that clients use, without a final slash; `local_url` is where this process listens for them. People come
+    there too, unless the console has an address of its own, `admin`.
     `order` are the slugs of providers in the configured order of trying; `places` are those that own keys may be sent to.
     `health` is what this process knows of providers. `courier` sends alerts, in a process that serves. `directory` knows what a key may
     do; `endpoints` are those of each model, by its slug. What asks somebody and waits (the doctor, a test of a provider or a
@@ -79,6 +81,7 @@ class House:
     thresholds: tuple[int, ...] = ()
     doctor_turns: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(DOCTORS_MAX))
     quotas: Quotas = field(default_factory=Quotas)
+    admin: AdminAddress | None = None
 
     @property
     def reception(self) -> Reception:
@@ -91,9 +94,19 @@ class House:
         return f"{self.origin}/api"
 
     @property
+    def console_origin(self) -> str:
+        """The address that people use."""
+        return self.origin if self.admin is None else self.admin.origin
+
+    @property
+    def management_url(self) -> str:
+        """Where the management API is."""
+        return f"{self.console_origin}/api/v1"
+
+    @property
     def secure(self) -> bool:
         """Whether people come over https."""
-        return self.origin.startswith("https://")
+        return self.console_origin.startswith("https://")
 
     @property
     def loopback(self) -> bool:

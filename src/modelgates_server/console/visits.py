@@ -153,12 +153,27 @@ class Visit:
     def origin(self) -> str:
         """Where clients on the visitor's machine find this gateway: the address that the operator set, else the one they came by."""
         house = self.house
+        if house.admin is not None:
+            return house.admin.clients_at(self.asked.partition("://")[2])
         return house.origin if house.origin != house.local_url else _literal(self.asked) or house.origin
+
+    @property
+    def console_origin(self) -> str:
+        """Where people find these pages, for links: the address that the operator set, else the one the visitor came by."""
+        admin = self.house.admin
+        if admin is None:
+            return self.origin
+        return admin.origin if admin.named else _literal(self.asked) or admin.origin
 
     @property
     def base_url(self) -> str:
         """What Claude clients on the visitor's machine are given."""
         return f"{self.origin}/api"
+
+    @property
+    def management_url(self) -> str:
+        """Where programs on the visitor's machine find the management API."""
+        return f"{self.console_origin}/api/v1"
 
     @property
     def here(self) -> str:

@@ -15,7 +15,8 @@ from modelgates_server.accounts.policy import Layer, Limit, credit_meter, limits
 from modelgates_server.accounts.values import Caller, KeyClass
 from modelgates_server.activity.finding import Seen, find_story, looking
 from modelgates_server.catalogue.models import Model, Tier
-from modelgates_server.docsite.gate import PATH, host_of, reached_at
+from modelgates_server.docsite.gate import PATH
+from modelgates_server.docsite.hosts import host_of
 from modelgates_server.docsite.house import DocsHouse
 from modelgates_server.docsite.telling import told
 from modelgates_server.errors import NotFound, Unauthenticated, WrongKeyClass
@@ -47,7 +48,7 @@ async def caller_of(house: DocsHouse, headers: Headers) -> Caller:
         raise Unauthenticated(
             "This tool answers about a ModelGates key's own models, requests and limits, and no key came with the request.",
             remedy="Give the MCP server the header 'Authorization: Bearer sk-mg-v1-…'. In Claude Code: claude mcp add --transport http"
-            f' modelgates {reached_at(host_of(headers), house.origin)}{PATH} --header "Authorization: Bearer sk-mg-v1-…"',
+            f' modelgates {house.told(host_of(headers))}{PATH} --header "Authorization: Bearer sk-mg-v1-…"',
         )
     caller = await house.directory.identify(presented)
     if caller.key_class is not KeyClass.INFERENCE:

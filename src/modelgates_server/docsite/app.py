@@ -19,10 +19,10 @@ from starlette.routing import Route
 
 from modelgates_server.docsite import rendering
 from modelgates_server.docsite.gate import PATH as MCP_PATH
-from modelgates_server.docsite.gate import Gate, reached_at
+from modelgates_server.docsite.gate import Gate
 from modelgates_server.docsite.house import DocsHouse
 from modelgates_server.docsite.index import QUERY_CHARACTERS_MAX
-from modelgates_server.docsite.library import IMAGE_TYPES, ROOT, Library
+from modelgates_server.docsite.library import IMAGE_TYPES, ROOT
 
 MARKDOWN: Final = "text/markdown; charset=utf-8"
 PLAIN: Final = "text/plain; charset=utf-8"
@@ -35,10 +35,9 @@ LISTED_LEVELS: Final = (2, 3)
 class Docs:
     """The pages. Every method that answers is for a thread."""
 
-    def __init__(self, library: Library, origin: str, stylesheet: str) -> None:
-        self._library = library
-        self._origin = origin
-        self._stylesheet = stylesheet
+    def __init__(self, house: DocsHouse) -> None:
+        self._house = house
+        self._library = house.library
 
     def contents(self, request: Request) -> Response:
         """The table of contents."""
@@ -100,10 +99,16 @@ class Docs:
         return self._page("missing.html", status=404)
 
     def _address(self, request: Request) -> str:
-        return reached_at(request.headers.get("host", ""), self._origin)
+        return self._house.told(request.headers.get("host", ""))
 
     def _page(self, template: str, status: int = 200, **values: object) -> Response:
-        settings = {"chapters": self._library.chapters, "stylesheet": self._stylesheet, "query": "", "page": None}
+        settings = {
+            "chapters": self._library.chapters,
+            "stylesheet": self._house.stylesheet,
+            "with_console": self._house.with_console,
+            "query": "",
+            "page": None,
+        }
         return rendering.page(template, status, **(settings | values))
 
 
@@ -121,7 +126,7 @@ PAGES: Final[dict[str, Callable[[Docs, Request], Response]]] = {
 
 def build_docs(house: DocsHouse) -> Starlette:
     """Make the application. It answers everything at and below `/docs`."""
-    docs = Docs(house.library, house.origin, house.stylesheet)
+    docs = Docs(house)
 
     async def nowhere(request: Request, _error: Exception) -> Response:
         return await run_in_threadpool(docs.missing, request)

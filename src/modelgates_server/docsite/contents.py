@@ -51,6 +51,7 @@ GROUPS: Final = (
         (
             Entry("providers", "A working configuration for each kind of provider."),
             Entry("operations", "Data, secrets, backup, PostgreSQL, replicas, rotation, upgrades, metrics."),
+            Entry("deploying", "systemd, containers, Kubernetes, proxies; sizes; what to watch; the log."),
             Entry("sign-in", "Links, passwords and your identity provider; sessions; what slows guesses down."),
             Entry("security", "What protects the gateway, in the order in which a request or a person meets it."),
             Entry("privacy", "What is recorded about a request, what is not, and the one switch that changes it."),

@@ -7,8 +7,6 @@ anyway), and most gateways are never asked: it is imported by the first request,
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -25,7 +23,6 @@ PATH: Final = "/docs/_mcp/server"
 TASK: Final = "upkeep docs mcp"
 
 _HEADERS: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-_PORTS: Final = {"http": 80, "https": 443}
 
 
 class Gate:
@@ -59,15 +56,15 @@ class Gate:
     def _refused(self, method: str, headers: Headers) -> Response | None:
         """What to answer to who may not ask."""
         host, origin = headers.get("host", ""), headers.get("origin")
-        if not trusted(host, self._house.origin):
+        if not self._house.knows(host):
             sentence = f"This gateway is not known by that name. Its address is {self._house.origin}; [server] public_url sets it.\n"
             return PlainTextResponse(sentence, 421, _HEADERS)
-        if origin is not None and not trusted(urlsplit(origin).netloc, self._house.origin):
+        if origin is not None and not self._house.knows(urlsplit(origin).netloc):
             return PlainTextResponse("Pages of other sites may not use this server.\n", 403, _HEADERS)
         if method != "POST":
             sentence = (
                 "This is an MCP server (streamable HTTP): it answers POST. In Claude Code:"
-                f" claude mcp add --transport http modelgates {reached_at(host, self._house.origin)}{PATH}\n"
+                f" claude mcp add --transport http modelgates {self._house.told(host)}{PATH}\n"
             )
             return PlainTextResponse(sentence, 405, {**_HEADERS, "allow": "POST"})
         return None
@@ -99,43 +96,3 @@ def _make(house: DocsHouse) -> StreamableHTTPSessionManager:
     from modelgates_server.docsite.server import session_manager  # noqa: PLC0415 - see above
 
     return session_manager(house)
-
-
-def trusted(host: str, origin: str) -> bool:
-    """Whether a Host is this gateway's: that of its public address, or one that no foreign name can be made to mean.
-
-    A page that rebinds its own name to this machine (DNS rebinding) sends that name; addresses of digits and ``localhost`` cannot be
-    rebound.
-    """
-    try:
-        asked, own = urlsplit(f"//{host}"), urlsplit(origin)
-        name, port = asked.hostname or "", asked.port
-    except ValueError:
-        return False
-    if asked.username is not None or asked.path or asked.query or asked.fragment:
-        return False
-    usual = _PORTS.get(own.scheme)
-    if name == own.hostname and (port or usual) == (own.port or usual):
-        return True
-    return name == "localhost" or _is_address(name)
-
-
-def reached_at(host: str, origin: str) -> str:
-    """The address to tell a visitor: where nobody configured a public one, that is the one by which they came."""
-    own = urlsplit(origin)
-    if trusted(own.netloc, "") and trusted(host, origin):
-        return f"{own.scheme}://{host}"
-    return origin
-
-
-def host_of(headers: Sequence[tuple[bytes, bytes]]) -> str:
-    """The Host among the headers of a request."""
-    return dict(headers).get(b"host", b"").decode("latin-1")
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True

@@ -17,7 +17,8 @@ from starlette.concurrency import run_in_threadpool
 
 from modelgates_server import __version__
 from modelgates_server.docsite import account, reading
-from modelgates_server.docsite.gate import PATH, host_of, reached_at
+from modelgates_server.docsite.gate import PATH
+from modelgates_server.docsite.hosts import host_of
 from modelgates_server.docsite.house import DocsHouse
 from modelgates_server.docsite.index import QUERY_CHARACTERS_MAX
 from modelgates_server.errors import ModelGatesError
@@ -151,4 +152,4 @@ def _headers(context: Context) -> list[tuple[bytes, bytes]]:
 
 def _address(house: DocsHouse, context: Context) -> str:
     """The address by which the client came, where it is one of ours."""
-    return reached_at(host_of(_headers(context)), house.origin)
+    return house.told(host_of(_headers(context)))

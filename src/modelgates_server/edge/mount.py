@@ -43,6 +43,22 @@ class Pages:
 
 
 @dataclass(frozen=True, slots=True)
+class Files:
+    """An application of which only some exact paths are there."""
+
+    app: Asgi
+    paths: frozenset[str]
+
+    def path(self, path: str) -> str | None:
+        """The path, when it is one of its."""
+        return path if path in self.paths else None
+
+    async def answer(self, request: Request, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the application answer; its response carries the request's id."""
+        await self.app({**scope, "path": path, "root_path": ""}, receive, request.passing(send))
+
+
+@dataclass(frozen=True, slots=True)
 class Mount:
     """An application and its paths, and whether the store is away: then its threads would wait for it, and be told nothing.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from typing import Final
 
@@ -73,29 +74,46 @@ ROUTES: Final[dict[str, Route]] = {
 }
 """By the path behind the prefix."""
 
-ROOT_ROUTES: Final[dict[str, Route]] = {
+HEALTH_ROUTES: Final[dict[str, Route]] = {
     "/livez": Route({"GET": health.live, "HEAD": health.live}),
     "/healthz": Route({"GET": health.live, "HEAD": health.live}),
     "/readyz": Route({"GET": health.ready, "HEAD": health.ready}),
-    "/metrics": Route({"GET": health.metrics}),
 }
+METRICS_ROUTES: Final[dict[str, Route]] = {"/metrics": Route({"GET": health.metrics})}
+ROOT_ROUTES: Final[dict[str, Route]] = {**HEALTH_ROUTES, **METRICS_ROUTES}
 
 MODEL_PATH: Final = "/v1/models/"
 WRAPPED_MODEL_PATH: Final = "/v1/model/"
 
 
-class Server:
-    """The application. The first of `mounts` that knows a path answers where no route does.
+class Plane(Enum):
+    """Which of the routes are at an address: all, those of clients, or those beside management."""
 
-    Where nobody does, `pages` tells so to whoever asks for a page: people mistype addresses too.
+    WHOLE = "whole"
+    CLIENTS = "clients"
+    ADMIN = "admin"
+
+
+class Server:
+    """The application at one address. The first of `mounts` that knows a path answers where no route does.
+
+    Where nobody does, `pages` tells so to whoever asks for a page: people mistype addresses too. A path of another `plane` is none
+    here: it is in no table, so no request is asked twice.
     """
 
-    def __init__(self, context: Context, mounts: Sequence[Mounted] = (), pages: Mounted | None = None) -> None:
+    def __init__(
+        self,
+        context: Context,
+        mounts: Sequence[Mounted] = (),
+        pages: Mounted | None = None,
+        plane: Plane = Plane.WHOLE,
+    ) -> None:
         self._context = context
         self._mounts = tuple(mounts)
         self._pages = pages
         self._ids = Ids(context.clock)
-        self._routes = {**_spellings(), **ROOT_ROUTES}
+        self._prefixes = () if plane is Plane.ADMIN else PREFIXES
+        self._routes = _spellings(self._prefixes) | HEALTH_ROUTES | ({} if plane is Plane.CLIENTS else METRICS_ROUTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -152,7 +170,7 @@ class Server:
         return None if self._pages is None or not _looks(scope) else (self._pages, scope["path"])
 
     def _model_route(self, path: str) -> Route | None:
-        for prefix in PREFIXES:
+        for prefix in self._prefixes:
             for stem, route in ((MODEL_PATH, self._of_model), (WRAPPED_MODEL_PATH, _wrapped)):
                 for base in (prefix + stem, prefix + "/v1" + stem):
                     if path.startswith(base) and len(path) > len(base):
@@ -178,11 +196,11 @@ def _wrapped(name: str) -> Route:
     return Route({"GET": partial(models.wrapped_model, name=name)})
 
 
-def _spellings() -> dict[str, Route]:
+def _spellings(prefixes: Sequence[str]) -> dict[str, Route]:
     """Every accepted spelling of every path, so that dispatch is one look-up."""
     spelled: dict[str, Route] = {}
     for path, route in ROUTES.items():
-        for prefix in PREFIXES:
+        for prefix in prefixes:
             for spelling in (prefix + path, prefix + "/v1" + path if path.startswith("/v1/") else prefix + path):
                 spelled[spelling] = spelled[spelling + "/"] = route
     return spelled

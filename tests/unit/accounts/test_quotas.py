@@ -36,6 +36,19 @@ def test_keys_and_subjects_are_counted_apart() -> None:
     assert not asked(quotas, 0, "a", "x")
 
 
+def test_what_runs_elsewhere_is_counted_too() -> None:
+    """Two within a minute, then a refusal that says how long to wait; nobody else is refused, and the minute goes by."""
+    quotas, quota = Quotas(), Quota("tests", 2)
+    for now_s in (0.0, 30.0):
+        quotas.count(quota, "ann", now_s)
+    with pytest.raises(RateRefused) as refused:
+        quotas.count(quota, "ann", 59.0)
+
+    assert refused.value.retry_after_s == 2
+    quotas.count(quota, "ben", 59.0)
+    quotas.count(quota, "ann", 60.0)
+
+
 def test_keys_of_long_ago_are_forgotten() -> None:
     """The number of counts is bounded by those who asked within a minute."""
     quotas = Quotas()

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from starlette.concurrency import iterate_in_threadpool
 
 from modelgates_server.accounts.sessions import Member
@@ -16,10 +15,8 @@ from modelgates_server.catalogue.load import bundled, load_catalogue
 from modelgates_server.clock import SystemClock
 from modelgates_server.console.app import AT_ONCE_MAX, Place, Turns
 from modelgates_server.console.house import House
-from modelgates_server.console.paces import Pace
 from modelgates_server.console.routes import PageRoute
 from modelgates_server.console.visits import OPEN, Download, Visit
-from modelgates_server.errors import RateRefused
 from modelgates_server.storage.engine import database_of, open_engine
 
 ANN, BEN = (Member(id_, "org", id_, None, "admin") for id_ in ("ann", "ben"))
@@ -123,15 +120,3 @@ async def test_nothing_of_a_file_is_read_for_its_headers(tmp_path: Path) -> None
     assert b"".join(message.get("body", b"") for message in sent[1:]) == b""
     await place({**scope, "method": "GET"}, receive, send)
     assert len(read) == 1_000
-
-
-def test_a_pace_counts_each_person_for_a_minute() -> None:
-    """So many within a minute, then a refusal that says how long to wait; the minute goes by, and nobody else is refused."""
-    pace = Pace(2)
-    for now_s in (0.0, 30.0):
-        pace.count("ann", now_s)
-    with pytest.raises(RateRefused) as refused:
-        pace.count("ann", 59.0)
-    assert refused.value.retry_after_s == 2
-    pace.count("ben", 59.0)
-    pace.count("ann", 60.0)

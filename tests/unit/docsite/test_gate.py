@@ -7,7 +7,8 @@ import json
 import pytest
 from tests.unit.docsite.front import ORIGIN, Front
 
-from modelgates_server.docsite.gate import PATH, reached_at, trusted
+from modelgates_server.docsite.gate import PATH
+from modelgates_server.docsite.hosts import reached_at, trusted
 from modelgates_server.docsite.server import BODY_BYTES_MAX
 
 INITIALIZE = json.dumps(

@@ -68,6 +68,7 @@ class KeyMadePage:
     label: str
     management: bool
     base_url: str
+    management_url: str
 
 
 def show(visit: Visit) -> Page:
@@ -107,7 +108,7 @@ def create(visit: Visit) -> Page:
 
 def made(visit: Visit, secret: str, row: KeyRow, *, management: bool) -> Page:
     """The page that shows a new key."""
-    context = KeyMadePage(secret, row.hash, row.name, row.label, management, visit.base_url)
+    context = KeyMadePage(secret, row.hash, row.name, row.label, management, visit.base_url, visit.management_url)
     return Page("key_made.html", context)
 
 

@@ -56,7 +56,7 @@ def show(visit: Visit) -> Page:
         )
         for one in found.entries
     )
-    return Page("management_keys.html", ManagementKeysPage(lines, found.older, f"{visit.house.base_url}/v1"))
+    return Page("management_keys.html", ManagementKeysPage(lines, found.older, visit.house.management_url))
 
 
 def create(visit: Visit) -> Page:

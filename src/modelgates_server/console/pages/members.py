@@ -89,7 +89,7 @@ def call_in(visit: Visit) -> Page:
         visit.form.get("workspace") or None, share_nusd, window,
     )  # fmt: skip
     token, row = invite(visit.house.engine, visit.organization_id, invited, visit.actor, visit.now_s)
-    return _list(visit, Link("invitation", row.name, join_url(visit.origin, token)))
+    return _list(visit, Link("invitation", row.name, join_url(visit.console_origin, token)))
 
 
 def take_back(visit: Visit) -> Moved:
@@ -176,7 +176,7 @@ def _one(visit: Visit, token: str | None = None) -> Page:
     engine, organization_id = visit.house.engine, visit.organization_id
     person = colleague(engine, organization_id, visit.path["id"], visit.now_s)
     alone = members.is_last_admin(engine, organization_id, person.id)
-    made = None if token is None else Link("sign-in", person.name, sign_in_url(visit.origin, token))
+    made = None if token is None else Link("sign-in", person.name, sign_in_url(visit.console_origin, token))
     return Page("member.html", MemberPage(_line(visit, person), alone, made))
 
 

@@ -81,7 +81,7 @@ def choose_password(visit: Visit) -> Moved:
 def another_device(visit: Visit) -> Page:
     """Make a sign-in link for oneself; it is shown this once."""
     token = new_link(visit.house.engine, visit.organization_id, visit.member.id, visit.actor, visit.now_s)
-    return _page(visit, sign_in_url(visit.origin, token))
+    return _page(visit, sign_in_url(visit.console_origin, token))
 
 
 def end_session(visit: Visit) -> Moved:

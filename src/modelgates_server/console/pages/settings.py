@@ -71,13 +71,17 @@ class PlaceLine:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """What runs here. `listens_at` is where this process listens itself; `base_url` is what clients are given."""
+    """What runs here. `listens_at` is where this process listens itself, `console_at` where for people, when that is elsewhere.
+
+    `origin` is where people come, `base_url` what clients are given.
+    """
 
     version: str
     store: str
     origin: str
     base_url: str
     listens_at: str
+    console_at: str | None
     secure: bool
     sandbox: bool
     api_grants: bool
@@ -218,9 +222,10 @@ def _installation(visit: Visit) -> Installation:
     return Installation(
         version=__version__,
         store={"sqlite": "SQLite", "postgresql": "PostgreSQL"}.get(house.store, house.store),
-        origin=house.origin,
+        origin=house.console_origin,
         base_url=house.base_url,
         listens_at=house.local_url,
+        console_at=None if house.admin is None else house.admin.local_url,
         secure=house.secure,
         sandbox=house.sandbox,
         api_grants=house.api_grants,

@@ -189,7 +189,7 @@ def _openid(visit: Visit) -> OpenId:
 
 
 def _redirect_uri(visit: Visit) -> str:
-    return visit.house.origin + CALLBACK
+    return visit.house.console_origin + CALLBACK
 
 
 def _begun_name(visit: Visit) -> str:
