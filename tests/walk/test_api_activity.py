@@ -57,6 +57,17 @@ async def test_rows_can_be_split_by_workspace(managed: Managed) -> None:
     assert (other.status, other.error["code"]) == (400, 400)
 
 
+async def test_a_workspace_is_named_by_its_slug_too(managed: Managed) -> None:
+    """As everywhere else in the API."""
+    managed.settle(Did(ago_ms=ago(5), key=1))
+    listed = (await managed.get("/workspaces")).json["data"]
+    slug = next(place["slug"] for place in listed if place["id"] == f"{ORG}-workspace-1")
+    for path, day_ in (("/activity", {"date": day(5)}), ("/activity/export.csv", {"from_": day(5), "to": day(5)})):
+        by_id = await managed.get(path, workspace_id=f"{ORG}-workspace-1", **day_)
+        by_slug = await managed.get(path, workspace_id=slug, **day_)
+        assert (by_slug.status, by_slug.body) == (200, by_id.body)
+
+
 @pytest.mark.parametrize("date", ["", "2020-01-01", "2999-01-01", "26-11-2026", "today", "' OR 1=1 --", "1" * 1_000])
 async def test_other_days_are_refused(managed: Managed, date: str) -> None:
     """A day that is none, too old or not over: 400, with a sentence that says what would do."""

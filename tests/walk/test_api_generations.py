@@ -43,6 +43,25 @@ async def test_a_row_is_a_receipt(managed: Managed) -> None:
     assert (row["total_cost"], row["upstream_inference_cost"], row["is_byok"]) == (1.5, 0.25, True)
 
 
+async def test_filters_take_what_people_write(managed: Managed) -> None:
+    """A workspace by its slug and a model in any spelling name the same receipts as their ids; what is unknown names none."""
+    (id_,) = managed.settle(
+        Did(ago_ms=ago(3), key=1, model="anthropic/claude-haiku-4.5", more={"session_id": "spelled"})
+    )
+    slug = next(
+        place["slug"]
+        for place in (await managed.get("/workspaces")).json["data"]
+        if place["id"] == f"{ORG}-workspace-1"
+    )
+    for query, found in (
+        ({"workspace_id": slug}, [id_]), ({"workspace_id": f"{ORG}-workspace-1"}, [id_]), ({"workspace_id": "nowhere"}, []),
+        ({"model": "claude-haiku-4-5"}, [id_]), ({"model": "anthropic/claude-haiku-4.5"}, [id_]), ({"model": "nothing"}, []),
+        ({"outcome": "completed"}, [id_]), ({"outcome": "failed"}, []),
+    ):  # fmt: skip
+        told = await managed.get("/generations", session_id="spelled", **query)
+        assert (told.status, places(told.json["data"], "id")) == (200, found), query
+
+
 async def test_a_request_appears_in_the_list(managed: Managed) -> None:
     """A real answer of a moment ago is the newest row of its key's organisation."""
     key = managed.new_key(key_class=KeyClass.INFERENCE)
@@ -58,6 +77,7 @@ async def test_a_request_appears_in_the_list(managed: Managed) -> None:
     "query",
     [
         {"limit": 0}, {"limit": 101}, {"limit": "x"}, {"limit": 10**6}, {"cursor": "x"}, {"cursor": "MTo"}, {"cursor": ""},
+        {"outcome": "done"}, {"outcome": ""}, {"from_": "2026-01-03", "to": "2026-01-02"},
         {"from_": "yesterday"}, {"to": "2026-01-01T00:00:00"}, {"from_": "' OR 1=1 --"}, {"model": "x" * 301}, {"model": "\0"},
     ],
 )  # fmt: skip

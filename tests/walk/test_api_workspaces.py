@@ -45,6 +45,7 @@ async def test_a_workspace_lives_from_post_to_delete(gateway: Gateway) -> None:
         ({"name": "x" * 101}, "name: "),
         ({"name": "x", "slug": "A"}, "slug: "),
         ({"name": "x", "slug": "default"}, "already"),
+        ({"name": "研究"}, "no slug can be made of that name"),
         ({"name": "x", "default_provider_sort": "beauty"}, "default_provider_sort: "),
         ({"name": "x", "provider": {"order": 3}}, "provider: "),
         ({"name": "x", "io_logging_sampling_rate": 2}, "io_logging_sampling_rate: "),

@@ -81,7 +81,7 @@ BODIES: dict[str, Body] = {
 QUERIES: dict[str, str] = {
     "id": "{id}", "api_key_hash": "{key_hash}", "user_id": "{user_id}", "workspace_id": "{workspace}",
     "session_id": CANARY, "target": "{key_hash}", "actor": "cli", "action": "key.create", "app": CANARY, "model": "claude",
-    "provider": "anthropic", "outcome": "completed", "group_by": "workspace", "from": "", "to": "", "date": "",
+    "provider": "anthropic", "outcome": "completed", "group_by": "workspace", "external_user": "ann", "from": "", "to": "", "date": "",
     "offset": "0", "limit": "100", "cursor": "", "include_disabled": "true", "include_expired": "true",
     "include_management": "true", "open": "",
 }  # fmt: skip

@@ -12,6 +12,7 @@ from modelgates_server.activity import daily
 from modelgates_server.activity.daily import EXPORT_HEAD, Which
 from modelgates_server.activity.exports import CONTENT_TYPE, csv_lines
 from modelgates_server.api.answers import Answer, answer
+from modelgates_server.api.named import workspace_named
 from modelgates_server.api.routes import Housed, Managing, new_router
 from modelgates_server.api.shapes import Shown, UsdShown
 from modelgates_server.errors import BadRequest
@@ -38,11 +39,13 @@ class Whose:
 
 
 def _whose(
+    house: Housed,
+    manager: Managing,
     api_key_hash: Annotated[str | None, Query(max_length=200, description="Of one key: its hash.")] = None,
     user_id: Annotated[str | None, Query(max_length=200, description="Of one member.")] = None,
-    workspace_id: Annotated[str | None, Query(max_length=200, description="Of one workspace.")] = None,
+    workspace_id: Annotated[str | None, Query(max_length=200, description="Of one workspace: its id or slug.")] = None,
 ) -> Whose:
-    return Whose(api_key_hash, user_id, workspace_id)
+    return Whose(api_key_hash, user_id, workspace_named(house, manager, workspace_id))
 
 
 Narrowed = Annotated[Whose, Depends(_whose)]

@@ -13,7 +13,7 @@ from modelgates_server.api.answers import Answer, answer, page
 from modelgates_server.api.faults import fault
 from modelgates_server.api.house import House
 from modelgates_server.api.routes import Housed, Managing, new_router
-from modelgates_server.api.shapes import Body, Paged, Shown, SignedUsd, Usd, UsdShown
+from modelgates_server.api.shapes import Body, Paged, PositiveUsd, Shown, SignedUsd, Usd, UsdShown
 from modelgates_server.errors import BadRequest, Forbidden
 from modelgates_server.ledger.credit import Movement, Moves, Standing
 from modelgates_server.management import credits as work
@@ -45,7 +45,7 @@ class Refund(Body):
     """What to give back of a generation's charge; without an amount all that is left of it."""
 
     generation_id: Annotated[str, Field(min_length=1, max_length=200)]
-    amount: Usd | None = None
+    amount: PositiveUsd | None = None
     note: Note = ""
 
 

@@ -12,10 +12,11 @@ from modelgates_server.activity.receipts import Wanted, failure, receipt, receip
 from modelgates_server.activity.reports import generation_data
 from modelgates_server.api.answers import Answer, answer
 from modelgates_server.api.faults import fault
+from modelgates_server.api.named import model_named, workspace_named
 from modelgates_server.api.routes import Housed, Managing, new_router
 from modelgates_server.api.shapes import PAGE_ROWS_MAX, Body, Shown, UsdShown
 from modelgates_server.api.times import instant_ms
-from modelgates_server.errors import NotFound
+from modelgates_server.errors import BadRequest, NotFound
 from modelgates_server.management.contents import read_content
 from modelgates_server.management.feedback import COMMENT_CHARACTERS_MAX, Feedback, give_feedback
 
@@ -29,6 +30,9 @@ Text = Annotated[str | None, Query(max_length=300)]
 Time = Annotated[str | None, Query(max_length=40, description="A time or a day, in UTC.")]
 
 
+Outcome = Literal["completed", "failed", "cancelled", "broken", "lost"]
+
+
 class GenerationRow(Shown):
     """A receipt, with the fields of `GET /generation`; besides, whose key it was."""
 
@@ -36,7 +40,7 @@ class GenerationRow(Shown):
     created_at: str
     model: str
     provider_name: str | None
-    outcome: Literal["completed", "failed", "cancelled", "broken", "lost"]
+    outcome: Outcome
     total_cost: UsdShown
     api_key_hash: str
     user_id: str | None
@@ -110,10 +114,10 @@ def list_generations(  # noqa: PLR0913 - the filters
     manager: Managing,
     api_key_hash: Text = None,
     user_id: Text = None,
-    workspace_id: Text = None,
-    model: Text = None,
+    workspace_id: Annotated[str | None, Query(max_length=300, description="Its id or slug.")] = None,
+    model: Annotated[str | None, Query(max_length=300, description="In any spelling.")] = None,
     provider: Text = None,
-    outcome: Text = None,
+    outcome: Outcome | None = None,
     session_id: Text = None,
     since: Annotated[str | None, Query(alias="from", max_length=40, description="Not before this time or day.")] = None,
     until: Annotated[str | None, Query(alias="to", max_length=40, description="Before this time or day.")] = None,
@@ -124,14 +128,16 @@ def list_generations(  # noqa: PLR0913 - the filters
     wanted = Wanted(
         key_hash=api_key_hash,
         member_id=user_id,
-        workspace_id=workspace_id,
-        model=model,
+        workspace_id=workspace_named(house, manager, workspace_id),
+        model=model_named(house, model),
         provider=provider,
         outcome=outcome,
         session_id=session_id,
         since_ms=None if since is None else instant_ms(since, "from"),
         until_ms=None if until is None else instant_ms(until, "to"),
     )
+    if wanted.since_ms is not None and wanted.until_ms is not None and wanted.since_ms > wanted.until_ms:
+        raise BadRequest("from: must not be after to")
     found = receipts(house.engine, manager.organization_id, wanted, limit, cursor, house.clock)
     return answer({"data": [_shown(row) for row in found.rows], "next_cursor": found.next_cursor})
 

@@ -127,8 +127,16 @@ def _which(
 
 
 @router.get("/keys", response_model=KeyList)
-def list_keys(house: Housed, manager: Managing, paging: Paged, wanted: Annotated[KeyFilter, Depends(_which)]) -> Answer:
+def list_keys(
+    house: Housed,
+    manager: Managing,
+    paging: Paged,
+    wanted: Annotated[KeyFilter, Depends(_which)],
+    external_user: Annotated[str | None, Query(description="Keys of an app's user; here no key is one.")] = None,
+) -> Answer:
     """List keys of one workspace that can be used; the switches add those that cannot, and those that manage."""
+    if external_user is not None:
+        return page([], 0)
     now_s = house.clock.now_s()
     found = keys.page_keys(house.engine, manager.organization_id, wanted, paging.offset, paging.limit, now_s)
     use = describe.keys_use(house.engine, found.rows, now_s)

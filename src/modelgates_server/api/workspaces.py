@@ -45,7 +45,7 @@ _LOGGING: Final = {
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Slug = Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 Description = Annotated[str, Field(max_length=1_000)]
-ModelName = Annotated[str, Field(max_length=256)]
+Kept = Annotated[str, Field(max_length=256, description="Kept for clients that read it; requests name their model.")]
 Sort = Literal["price", "throughput", "latency", "exacto"]
 Hashes = Annotated[list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=KEYS_MAX)]
 Users = Annotated[list[Annotated[str, Field(max_length=100)]], Field(min_length=1, max_length=100)]
@@ -55,8 +55,8 @@ class Settings(Body):
     """What a workspace is given when it is made and when it is changed."""
 
     description: Description | None = None
-    default_text_model: ModelName | None = None
-    default_image_model: ModelName | None = None
+    default_text_model: Kept | None = None
+    default_image_model: Kept | None = None
     default_provider_sort: Sort | None = None
     provider: Provider | None = None
     io_logging_api_key_ids: Annotated[list[int], Field(max_length=1_000)] | None = None

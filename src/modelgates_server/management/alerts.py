@@ -276,7 +276,10 @@ def _row(connection: sa.Connection, organization_id: str, channel_id: str) -> di
     query = sa.select(_CHANNELS).where(_CHANNELS.c.id == channel_id, _CHANNELS.c.organization_id == organization_id)
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
-        raise NotFound("there is no such channel", remedy="modelgates alerts channels list shows their ids")
+        raise NotFound(
+            "there is no such channel",
+            remedy="GET /api/v1/alerts/channels and `modelgates alerts channels list` show their ids",
+        )
     return dict(row)
 
 

@@ -164,7 +164,9 @@ def _check_key(connection: sa.Connection, organization_id: str, key_hash: str) -
     keys = schema.api_keys.c
     own = (keys.hash == key_hash, keys.organization_id == organization_id, keys.deleted_at_s.is_(None))
     if connection.execute(sa.select(keys.hash).where(*own)).one_or_none() is None:
-        raise NotFound("there is no such key", remedy="modelgates keys list shows names and hashes")
+        raise NotFound(
+            "there is no such key", remedy="GET /api/v1/keys and `modelgates keys list` show names and hashes"
+        )
 
 
 def _give(changing: Change, table: sa.Table, whose: str, one: str, row: GuardrailRow, actor: str) -> None:

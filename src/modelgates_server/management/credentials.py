@@ -343,7 +343,9 @@ def _found(connection: sa.Connection, organization_id: str, credential_id: str) 
     query = sa.select(_ROWS).where(_ROWS.c.id == credential_id, _ROWS.c.organization_id == organization_id)
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
-        raise NotFound("there is no such credential", remedy="modelgates credentials list shows their ids")
+        raise NotFound(
+            "there is no such credential", remedy="GET /api/v1/byok and `modelgates credentials list` show their ids"
+        )
     return _row(row)
 
 

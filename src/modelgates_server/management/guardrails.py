@@ -38,6 +38,7 @@ TRAINING: Final = ("enable_paid_model_training", "enable_free_model_training", "
 SETTINGS: Final = (*(f"enforce_zdr_{group}" for group in ZDR_GROUPS), *TRAINING)
 DEFAULT_PREFIX: Final = "grd-default-"
 
+_REMEDY: Final = "GET /api/v1/guardrails and `modelgates guardrails list` show names and ids"
 _GUARDRAILS = schema.guardrails
 
 
@@ -192,10 +193,10 @@ def guardrail_in(connection: sa.Connection, organization_id: str, guardrail_id: 
     if row is not None:
         return _row(row)
     if not guardrail_id.startswith(DEFAULT_PREFIX):
-        raise NotFound("there is no such guardrail", remedy="modelgates guardrails list shows names and ids")
+        raise NotFound("there is no such guardrail", remedy=_REMEDY)
     place = workspace_in(connection, organization_id, guardrail_id.removeprefix(DEFAULT_PREFIX))
     if default_guardrail_id(place.id) != guardrail_id:  # a slug is no id
-        raise NotFound("there is no such guardrail", remedy="modelgates guardrails list shows names and ids")
+        raise NotFound("there is no such guardrail", remedy=_REMEDY)
     rules = Rules(default_guardrail_name(place.id))
     return GuardrailRow(guardrail_id, organization_id, place.id, True, rules, place.created_at_s, None, stored=False)  # noqa: FBT003
 

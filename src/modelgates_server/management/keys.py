@@ -47,7 +47,7 @@ _NOTED: Final = ("name", "class", "workspace_id", "member_id", "limit_nusd", "li
 """What the audit log says of a new key."""
 
 _NO_SUCH: Final = "there is no such key"
-_REMEDY: Final = "modelgates keys list shows names and hashes"
+_REMEDY: Final = "GET /api/v1/keys and `modelgates keys list` show names and hashes"
 
 
 def create_key(
@@ -215,6 +215,8 @@ def change_key(
         workspace = workspace_in(changing.connection, organization_id, changes["workspace_id"])
         changes = {**changes, "workspace_id": workspace.id}
     _check_changes(changing, row, changes)
+    if changes.get("disabled") is False:
+        _check_owner(changing.connection, row)
     _store(changing, row, _stored(changes), action, actor)
     changed = key_in(changing.connection, organization_id, key_hash)
     if changed.disabled is not row.disabled:
@@ -299,6 +301,20 @@ def key_row(row: sa.RowMapping) -> KeyRow:
         include_byok_in_limit=bool(row["include_byok_in_limit"]),
         **same,
     )
+
+
+def _check_owner(connection: sa.Connection, row: KeyRow) -> None:
+    """A key of somebody who was removed admits nothing, so it must not look as if it were on."""
+    members = schema.members.c
+    gone = sa.select(members.id).where(
+        members.id == row.member_id,
+        members.organization_id == row.organization_id,
+        members.removed_at_s.is_not(None),
+    )
+    if row.member_id is not None and connection.execute(gone).one_or_none() is not None:
+        raise BadRequest(
+            "the key belongs to a member who was removed, so it stays off", remedy="make a new key for somebody else"
+        )
 
 
 def _check_member(connection: sa.Connection, organization_id: str, member_id: str | None) -> None:

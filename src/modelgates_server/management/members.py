@@ -24,7 +24,9 @@ EMAIL_CHARACTERS_MAX = 254
 """The longest address that mail can carry."""
 
 _MEMBERS = schema.members
-_WHO_IS: Final = "modelgates members list shows who is one; who was invited has to join first"
+_WHO_IS: Final = (
+    "GET /api/v1/organization/members and `modelgates members list` show who is one; who was invited has to join first"
+)
 
 
 @dataclass(frozen=True, slots=True)

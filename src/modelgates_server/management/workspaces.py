@@ -84,7 +84,7 @@ def create_workspace(
 def add_workspace(changing: Change, organization_id: str, wanted: NewWorkspace) -> WorkspaceRow:
     """Make a workspace as part of a larger change."""
     name = _name(wanted.name)
-    slug = _slug(wanted.slug if wanted.slug is not None else slug_of(name))
+    slug = _slug(wanted.slug) if wanted.slug is not None else _slug_from(name)
     _refuse_taken(changing.connection, organization_id, slug)
     first = changing.connection.execute(_live(organization_id)).mappings().first()
     row: dict[str, Any] = {
@@ -232,7 +232,10 @@ def workspace_in(connection: sa.Connection, organization_id: str, selector: str 
     rows = [_row(row) for row in connection.execute(query).mappings()]
     found = next((row for row in rows if row.id == selector), next(iter(rows), None))
     if found is None:
-        raise NotFound("there is no such workspace", remedy="modelgates workspaces list shows slugs and ids")
+        raise NotFound(
+            "there is no such workspace",
+            remedy="GET /api/v1/workspaces and `modelgates workspaces list` show slugs and ids",
+        )
     return found
 
 
@@ -312,6 +315,16 @@ def _slug(slug: str) -> str:
     if len(slug) > SLUG_CHARACTERS_MAX or not _SLUG.fullmatch(slug):
         raise BadRequest(
             f"a slug has from 1 to {SLUG_CHARACTERS_MAX} characters: small letters and digits, with single hyphens between"
+        )
+    return slug
+
+
+def _slug_from(name: str) -> str:
+    slug = slug_of(name)
+    if not slug:
+        raise BadRequest(
+            "no slug can be made of that name: it has no letter from a to z and no digit",
+            remedy="send a slug beside the name, such as team-a",
         )
     return slug
 

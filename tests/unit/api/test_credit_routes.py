@@ -69,6 +69,7 @@ async def test_every_movement_is_listed_newest_first(either: Front) -> None:
         ("/credits/adjustments", {"amount": 5}),
         ("/credits/adjustments", {"amount": 5, "note": " "}),
         ("/credits/refunds", {"generation_id": ""}),
+        ("/credits/refunds", {"generation_id": "gen-1", "amount": 0}),
     ],
 )
 async def test_amounts_that_cannot_be_change_nothing(front: Front, path: str, body: Any) -> None:

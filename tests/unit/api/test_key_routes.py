@@ -116,6 +116,8 @@ async def test_lists_hide_what_cannot_be_used(either: Front) -> None:
     assert {row["name"] for row in every.data} == {"first key", "first management key", "off", "old", "boss"}
     paged = await either.ask("GET", "/keys?include_disabled=true&include_expired=true&offset=1&limit=1")
     assert (len(paged.data), paged.json["total_count"]) == (1, 3)
+    theirs = await either.ask("GET", "/keys?external_user=ann")  # no key here is that of an app's user
+    assert (theirs.data, theirs.json["total_count"]) == ([], 0)
 
 
 @pytest.mark.parametrize(

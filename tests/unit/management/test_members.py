@@ -100,12 +100,16 @@ async def test_a_removed_members_keys_admit_nothing_from_that_moment(either: Est
     assert get_key(either.engine, either.org, row.hash).disabled
 
 
-async def test_a_removed_members_key_stays_dead_when_it_is_switched_on(estate: Estate) -> None:
-    """Its owner is gone; nobody may use it in their place."""
+async def test_a_removed_members_key_stays_off(estate: Estate) -> None:
+    """Its owner is gone; nobody may use it in their place, so it is not shown as if it were on. A living member's goes on again."""
     ann = estate.member()
     secret, row = estate.key(member_id=ann.id)
+    set_key_disabled(estate.engine, estate.org, row.hash, True, "test", estate.now_s)
+    assert not set_key_disabled(estate.engine, estate.org, row.hash, False, "test", estate.now_s).disabled
     remove(estate, ann.id)
-    set_key_disabled(estate.engine, estate.org, row.hash, False, "test", estate.now_s)
+    with pytest.raises(BadRequest, match="was removed"):
+        set_key_disabled(estate.engine, estate.org, row.hash, False, "test", estate.now_s)
+    assert get_key(estate.engine, estate.org, row.hash).disabled
     with pytest.raises(Unauthenticated):
         await estate.caller(secret)
 
