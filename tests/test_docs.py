@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from fastapi import FastAPI
 
 from modelgates_server.api.app import PREFIX, ROUTERS
+from modelgates_server.cli.main import modelgates
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -120,3 +122,59 @@ def test_everything_that_a_client_may_send_stands_in_a_page() -> None:
     }
 
     assert sorted(one for one in sent if one[1] not in named) == []
+
+
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.glob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_tests_that_are_named_exist(page: Path) -> None:
+    """A page that says what holds a sentence names a file or folder of tests that is there."""
+    tests = ROOT / "tests"
+    paths = re.findall(r"`(tests/[\w/.-]+)`", page.read_text())
+    files = re.findall(r"`(test_\w+\.py)`", page.read_text())
+
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    assert [name for name in files if not any(tests.rglob(name))] == []
+
+
+def wrong_words(line: str) -> list[str]:
+    """Words of a command line that no command or option of ours knows."""
+    command: click.Command = modelgates
+    words = line.split("#", maxsplit=1)[0].split()[1:]
+    wrong = []
+    for word in words:
+        if not isinstance(command, click.Group) or word.startswith("-"):
+            break
+        found = command.commands.get(word)
+        if found is None:
+            return [word]
+        command = found
+    known = {option for one in command.params for option in (*one.opts, *one.secondary_opts)} | {"--help", "--version"}
+    wrong += [option for option in re.findall(r"(?<!\S)\[?(--[a-z-]+)", " ".join(words)) if option not in known]
+    return wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_commands_that_are_named_exist(page: Path) -> None:
+    """Every `modelgates …` of a page is a command with those options."""
+    text = page.read_text()
+    lines = re.findall(r"`(modelgates [^`\n]+)`", text) + re.findall(
+        r"^(?:.*\| )?(modelgates [a-z][^`\n]*)$", text, re.MULTILINE
+    )
+
+    assert {line: wrong for line in lines if (wrong := wrong_words(line))} == {}
+
+
+def test_events_and_series_that_are_named_exist() -> None:
+    """What operators are told to watch is written somewhere in the code, or counted."""
+    code = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    watching = (DOCS / "operations.md").read_text().partition("\n## Watching\n")[2].partition("\n## ")[0]
+    events = {
+        name for row in re.findall(r"^\| (`.*?) \|", watching, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    }
+    series = set(re.findall(r"`modelgates_(\w+?)(?:_total)?[`{]", (DOCS / "deploying.md").read_text()))
+
+    assert events
+    assert sorted(name for name in events if f'"{name}"' not in code) == []
+    assert sorted(name for name in series if f'"modelgates_{name}"' not in code and f'"{name}"' not in code) == []
