@@ -96,6 +96,11 @@ class _Position:
         return f"{self.way}{self.at_ms}.{self.id}"
 
     @property
+    def ends_ms(self) -> int:
+        """The end (exclusive) of what can lie before it: of that very time nothing, where there is no id."""
+        return self.at_ms + bool(self.id)
+
+    @property
     def beyond(self) -> Column:
         at, id_ = _EACH.created_at_ms, _EACH.id
         if self.way == OLDER:
@@ -115,7 +120,7 @@ def page_logs(  # noqa: PLR0913 - whose, which, from where, how many, and how mu
     """Give a page of at most `limit` lines. Raises BadRequest for a cursor that was not given out here, TookTooLong."""
     start = None if not cursor else _position(cursor)
     with reading(engine) as connection, within(connection, PATIENCE_S, clock):
-        search = _Search(connection, organization_id, wanted, start, bounds)
+        search = _Search(connection, organization_id, wanted, start, bounds, clock)
         found = search.find(limit + 1)
         lines = _lines(connection, organization_id, found[:limit])
     full = len(found) > limit
@@ -164,13 +169,14 @@ class _Search:
         wanted: LogFilter,
         start: _Position | None,
         bounds: Bounds,
+        clock: Clock,
     ) -> None:
         self._connection = connection
         self._organization_id = organization_id
         self._wanted = wanted
         self._start = start
         self._newest_first = start is None or start.way == OLDER
-        self._walk = Walk(connection, organization_id, wanted, bounds, newest_first=self._newest_first)
+        self._walk = Walk(connection, organization_id, wanted, bounds, newest_first=self._newest_first, clock=clock)
         self._fitting = wanted.receipts(organization_id)
         self.stopped_at_ms: int | None = None
 
@@ -178,7 +184,7 @@ class _Search:
         """Up to `needed` ids."""
         since_ms, until_ms = self._wanted.since_ms, self._wanted.until_ms
         if self._start is not None and self._newest_first:
-            until_ms = min(self._start.at_ms + 1, until_ms if until_ms is not None else self._start.at_ms + 1)
+            until_ms = min(self._start.ends_ms, until_ms if until_ms is not None else self._start.ends_ms)
         if self._start is not None and not self._newest_first:
             since_ms = max(self._start.at_ms, since_ms or 0)
         if self._wanted.plain:

@@ -91,7 +91,7 @@ def page_sessions(  # noqa: PLR0913 - whose, which, from where, how many, and ho
     """
     start = None if not cursor else _position(cursor)
     with reading(engine) as connection, within(connection, PATIENCE_S, clock):
-        walk = Walk(connection, organization_id, wanted, bounds)
+        walk = Walk(connection, organization_id, wanted, bounds, clock=clock)
         search = _Search(connection, organization_id, wanted, start)
         found = search.find(walk, limit + 1)
         lines = search.lines(found[:limit])
@@ -115,7 +115,10 @@ class _Search:
         """Up to `needed` sessions, the last active first."""
         until_ms = self._wanted.until_ms
         if self._start is not None:
-            until_ms = min(self._start.at_ms + 1, self._start.at_ms + 1 if until_ms is None else until_ms)
+            ends_ms = self._start.at_ms + bool(
+                self._start.session_id
+            )  # of that very time nothing, where there is no id
+            until_ms = min(ends_ms, ends_ms if until_ms is None else until_ms)
         found: list[_Last] = []
         for part in walk.slices(self._wanted.since_ms, until_ms, MANY):
             found += self._last_active(part.conditions(self._organization_id), part.until_ms, needed - len(found))

@@ -26,6 +26,8 @@ CLOCK = ManualClock(NOW_S)
 HOUR_MS = 3_600_000
 APPS, FINISHES, USERS = ("desk", "cli"), ("end_turn", "max_tokens"), ("u-1", "u-2")
 TIGHT = Bounds(rows_at_once=3, rows_max=7, stretches_max=3, sums_at_once=2, sums_max=4)
+HURRIED = Bounds(rows_at_once=3, hurry_s=-1)
+"""No time at all: one look a page."""
 
 moments = st.builds(
     lambda hour, ms: (NOW_S * 1000 // HOUR_MS - hour) * HOUR_MS + ms,
@@ -113,7 +115,7 @@ def walk(engine: sa.Engine, wanted: LogFilter, limit: int, bounds: Bounds) -> It
 @settings(
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-@given(logs, filters, st.integers(1, 5), st.sampled_from((TIGHT, BOUNDS)))
+@given(logs, filters, st.integers(1, 5), st.sampled_from((TIGHT, HURRIED, BOUNDS)))
 def test_every_fitting_line_comes_once(
     either_engine: sa.Engine, asked: list[Asked], wanted: LogFilter, limit: int, bounds: Bounds
 ) -> None:
@@ -146,6 +148,20 @@ def test_a_page_that_read_enough_says_how_far_it_came(either_engine: sa.Engine) 
     assert second.searched_ms is not None
     assert second.searched_ms < first.searched_ms
     assert page(either_engine, LogFilter(external_user="nobody")) == LogPage((), None, None)
+
+
+def test_a_page_on_a_slow_disk_reads_less(either_engine: sa.Engine) -> None:
+    """When its time is over a page stops where it is, but never before it has read anything: turning pages comes to the end."""
+    asked = [Asked(at_ms=NOW_S * 1000 - number * HOUR_MS, number=number) for number in range(30)]
+    write(either_engine, asked)
+    wanted, cursor, pages = LogFilter(external_user="nobody"), None, 0
+    while pages < 30 and (pages == 0 or cursor is not None):
+        found = page(either_engine, wanted, cursor, bounds=HURRIED)
+        cursor, pages = found.older, pages + 1
+        assert found.lines == ()
+        assert (found.searched_ms is None) == (cursor is None)
+
+    assert pages == 10
 
 
 def test_hours_are_passed_over_where_nothing_fits(either_engine: sa.Engine) -> None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.activity.crowd import MODELS, NOW_S, ORG
-from tests.unit.activity.test_logs import CLOCK, TIGHT, filters, fits, logs
+from tests.unit.activity.test_logs import CLOCK, HURRIED, TIGHT, filters, fits, logs
 from tests.unit.activity.written import Asked, forget, write
 
 from modelgates_server.activity.logs_filter import FAILURES, LogFilter
@@ -54,7 +54,7 @@ def naive(asked: list[Asked], wanted: LogFilter) -> list[tuple[str, tuple[int, .
     logs,
     filters,
     st.integers(1, 3),
-    st.sampled_from((TIGHT, BOUNDS)),
+    st.sampled_from((TIGHT, HURRIED, BOUNDS)),
     st.lists(st.sampled_from(("s-1", "s-2", "s-3", "s-4", "S", None)), min_size=50, max_size=50),
 )
 def test_every_session_comes_once_with_its_totals(
