@@ -154,15 +154,21 @@ class PostgresWriter(Distributed):
         self._note([item for item in kept if item.unit.keep and not item.noted])
 
     async def _try(self, items: Sequence[Item]) -> None:
+        late_s = self._loop.time() + PATIENCE_S - LOCK_MS / 1000
         for attempt in range(AGAIN_TIMES_MAX):
             try:
                 await self._batch(items, SILENT_S)
             except AGAIN as error:
-                waited = isinstance(error, psycopg.errors.LockNotAvailable)
-                if not await self._roll_back() or waited or attempt == AGAIN_TIMES_MAX - 1:
+                if not await self._roll_back():
+                    self._failed(items, error)
+                    return
+                if isinstance(error, psycopg.errors.LockNotAvailable):
+                    items = await self._without_kept(items)
+                else:
+                    await asyncio.sleep(random.random() * 0.005)  # noqa: S311 - so that the same two do not meet again
+                if attempt == AGAIN_TIMES_MAX - 1 or self._loop.time() > late_s:
                     await self._give_way(items, error)
                     return
-                await asyncio.sleep(random.random() * 0.005)  # noqa: S311 - so that the same two do not meet again
             except _NotSeeded:
                 self._known.clear()
                 if not await self._roll_back():
@@ -183,28 +189,22 @@ class PostgresWriter(Distributed):
                 return
         self._failed(items, TimeoutError("the batch gave way to others again and again"))
 
-    async def _give_way(self, items: Sequence[Item], error: BaseException) -> None:
-        """Others keep rows for too long: that is not the store's absence, unless it is they who are gone.
-
-        Only units that need those rows wait aside, the others go on. Where the rows are none that units lock, only those go on that
-        need no rows at all: the lease of this process is one.
-        """
-        if self._connection is None:
-            self._failed(items, error)
-            return
+    async def _without_kept(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Others keep rows for too long: units that need those wait aside. Gives the others, which are all when it was over just now."""
         kept: set[Key] = set()
         with suppress(psycopg.Error, *AWAY), Deadline(self._open, SILENT_S):  # whoever is next finds it out as well
             await end_stalled(self._open)
             kept = await kept_by_others(self._open, self._tables, keys_of(items))
-        if kept:
-            log.warning("rows_kept_by_others", extra={"rows": len(kept), "units": len(items)})
-            self._aside.keep_from(kept, self._loop.time())
-            if others := self._aside.part(items, self._loop.time()):
-                await self._try(others)
-            return
-        free = [item for item in items if is_free(item.unit)]
-        self._failed([item for item in items if item not in free], error)
-        if free:
+        if not kept:
+            return items
+        log.warning("rows_kept_by_others", extra={"rows": len(kept), "units": len(items)})
+        self._aside.keep_from(kept, self._loop.time())
+        return self._aside.part(items, self._loop.time())
+
+    async def _give_way(self, items: Sequence[Item], error: BaseException) -> None:
+        """Somebody stands in the way all the time. Units that need no rows are run: the lease of this process is one."""
+        self._failed([item for item in items if not is_free(item.unit)], error)
+        if free := [item for item in items if is_free(item.unit)]:
             await self._alone(free)
 
     async def _look_again(self) -> None:
