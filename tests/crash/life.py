@@ -55,8 +55,8 @@ LIFE_S_MAX = 120.0
 AWAY_S = 0.1
 """Pause of a seat that was told that the store is away."""
 
-LITTLE_NUSD = 1_000
-"""There is room for so much under nearly every limit."""
+LITTLE_NUSD = 1
+"""Others take what they can, but never less than a thousand: there is room for so little under nearly every limit."""
 
 LEASE_S, SWEEP_S = 0.5, 0.1
 """Oftener than in service, because these lives are short."""

@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[2]
 GRANT_NUSD = 10_000_000
 """Each life may spend this much more: about thirty requests, so that the limit bites in every longer life."""
 
+GRANT_EVERY_S = 1.0
 
 READY_S = 60.0
 """A start takes a twentieth of a second on an idle machine."""
@@ -190,12 +191,15 @@ class Graveyard:
         self.bury(promising)
 
     def _await(self, one: Life, what: str, postgres: Postgres) -> None:
-        """Look at the books, where there are any, until a life has said something."""
-        give_up_s = time.monotonic() + READY_S
+        """Look at the books, where there are any, until a life has said something. Credit is added now and then: others use it up."""
+        give_up_s, grant_s = time.monotonic() + READY_S, time.monotonic() + GRANT_EVERY_S
         while not any(ack["what"] == what for ack in told(one.acks)):
             assert time.monotonic() < give_up_s, (what, told(one.acks), self.nursery.log.read_text())
             if postgres.running:
                 self._look(0.003)
+                if time.monotonic() > grant_s:
+                    self.grant()
+                    grant_s += GRANT_EVERY_S
             else:
                 time.sleep(0.003)
 
