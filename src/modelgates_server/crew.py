@@ -26,6 +26,9 @@ RESTART_S: Final = 1.0
 
 READY: Final = b"r"
 
+ASKED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+"""What the parent listens to; children do not, until they serve."""
+
 Work = Callable[[Callable[[], None], int], int]
 """Serves in a child until told to stop, and gives the exit code. It calls the first argument when it is ready; the second is a file
 descriptor that becomes readable when the parent is gone."""
@@ -58,7 +61,7 @@ class Crew:
         """Give 0 after a stop that was asked for, and the exit code of a worker that failed before all were ready."""
         alive_read, alive_write = os.pipe()
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        old = {number: signal.signal(number, self._asked) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)}
+        old = {number: signal.signal(number, self._asked) for number in ASKED}
         old_wake = signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         try:
             for place in range(self.count):
@@ -132,9 +135,13 @@ class Crew:
 
     def _start(self, place: int, alive_read: int, alive_write: int) -> None:
         told_read, told_write = os.pipe()
+        mask = signal.pthread_sigmask(
+            signal.SIG_BLOCK, ASKED
+        )  # a child that is asked too early would take it for the parent's
         pid = os.fork()
         if pid == 0:
             self._child(told_read, told_write, alive_read, alive_write)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(told_write)
         self._workers[pid] = _Worker(pid, place, told_read, self.clock.monotonic_s())
 
@@ -142,8 +149,9 @@ class Crew:
         code = 1
         try:
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            for number in ASKED:
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKED)
             os.close(told_read)
             os.close(alive_write)  # only the parent holds it: its death closes it
             code = self.work(lambda: _say(told_write), alive_read)

@@ -22,6 +22,7 @@ from modelgates_server.ledger.values import Bill, Hold, Settled
 from modelgates_server.limits import MONEY, Unit, Window
 from modelgates_server.storage.hot import Row, Statement
 from modelgates_server.storage.rows import Rows
+from modelgates_server.storage.rows import Unit as Change
 from modelgates_server.storage.writer import Plain
 
 Stored = Callable[[Hold], Row | None]
@@ -51,7 +52,7 @@ class _Closing(Plain):
         self._stored = stored
         self._told = told
 
-    def follow(self, _result: Any) -> Correct | None:
+    def follow(self, _result: Any) -> Change | None:
         if self._told is not None:
             self._told(self._hold.id)
         return None
@@ -137,7 +138,7 @@ class Settle(_Closing):
             rows.write(statement, row)
         return Settled(charged, overrun)
 
-    def follow(self, result: Any) -> Correct | None:
+    def follow(self, result: Any) -> Change | None:
         if result.late and self._corrects:
             return Correct(self._hold, self._bill, self._also, self._now_s, self._stored, self._told)
         return super().follow(result)
@@ -151,14 +152,26 @@ class Settle(_Closing):
 
 
 class Correct(_Closing):
-    """A sweeper settled the hold as an estimate: make it the truth by one adjustment, within what the budgets have left."""
+    """A sweeper settled the hold as an estimate: make it the truth by one adjustment, within what the budgets have left.
+
+    A store that lost the sweeper's commit has the hold again: then it is settled once more.
+    """
+
+    _reopened = False
 
     def needs(self) -> Mapping[str, Iterable[Any]]:
-        return {"generations": (self._hold.id,), "meters": [line.meter_id for line in self._hold.lines]}
+        id_ = self._hold.id
+        return {"holds": (id_,), "generations": (id_,), "meters": [line.meter_id for line in self._hold.lines]}
+
+    def follow(self, result: Any) -> Change | None:
+        if self._reopened:
+            return Settle(self._hold, self._bill, self._also, self._now_s, stored=self._stored, told=self._told)
+        return super().follow(result)
 
     def decide(self, rows: Rows) -> Settled:
         generation, hold, bill = rows.get("generations", self._hold.id), self._hold, self._bill
-        if generation is None or generation["outcome"] != LOST or not generation["estimated"]:
+        self._reopened = rows.get("holds", hold.id) is not None
+        if self._reopened or generation is None or generation["outcome"] != LOST or not generation["estimated"]:
             return Settled(0, 0, late=True)
         within, beyond = hold.split(bill.charged_nusd)
         difference = within - generation["cost_nusd"]
