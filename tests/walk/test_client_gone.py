@@ -25,12 +25,12 @@ CLOSE_S_MAX = 0.25
 """How long the provider may go on after the client left."""
 
 PHASES: dict[str, tuple[dict[str, Any], bool, str]] = {
-    "stream, before headers": ({"delay_s": 20}, True, ""),
-    "stream, before the first event": ({"first_event_delay_s": 20}, True, ""),
+    "stream, before headers": ({"delay_s": 300}, True, ""),
+    "stream, before the first event": ({"first_event_delay_s": 300}, True, ""),
     "stream, before content": ({"stall_after_event": 2}, True, ""),
     "stream, in the middle": ({"stall_after_event": 8}, True, "content_block_delta"),
     "stream, paced": ({"event_delay_s": 0.02, "tokens": 200}, True, "content_block_delta"),
-    "JSON, before headers": ({"delay_s": 20}, False, ""),
+    "JSON, before headers": ({"delay_s": 300}, False, ""),
     "JSON, in the middle": ({"stall_after_event": 3}, False, ""),
 }
 """What the provider does, whether it streams, and what the client waits for before it leaves."""
@@ -88,7 +88,7 @@ async def test_what_was_produced_is_charged_as_an_estimate(gateway: Gateway, pha
 
 async def test_a_count_that_nobody_waits_for_is_dropped(gateway: Gateway) -> None:
     """A client that leaves a token count takes its upstream request with it."""
-    headers = gateway.headers(simulate={"delay_s": 20})
+    headers = gateway.headers(simulate={"delay_s": 300})
     url = f"{gateway.url}/api/v1/messages/count_tokens"
     task = asyncio.get_running_loop().create_task(gateway.http.post(url, json=ask(), headers=headers))
     before = len(gateway.simulator.side_log)

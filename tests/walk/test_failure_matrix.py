@@ -27,7 +27,7 @@ from modelgates_server.routing.verdict import FaultClass
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-LIMIT_S: Final = 0.3
+LIMIT_S: Final = 0.6
 """Every clock of an attempt. A good answer takes milliseconds; a machine that does something else as well may need many."""
 
 QUICK: Final = {
@@ -281,7 +281,7 @@ FAULTS: Final[dict[str, Row]] = {
     "reset without an answer": Row(6, "resets", F.RESET, BAD),
     "half a head": Row(6, "half-a-head", F.RESET, BAD),
     "head, then silence": Row(7, "head-only", F.TIMEOUT, SLOW),
-    "slow first content": Row(7, {"first_event_delay_s": 30}, F.TIMEOUT, SLOW),
+    "slow first content": Row(7, {"first_event_delay_s": 300}, F.TIMEOUT, SLOW),
     "stalls before content": Row(7, {"stall_after_event": 1}, F.TIMEOUT, SLOW),
     "head, then reset": Row(10, "head-then-reset", F.RESET, BAD),
     "cut before content": Row(10, {"cut_after_event": 1}, F.RESET, BAD),

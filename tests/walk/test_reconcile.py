@@ -115,7 +115,7 @@ async def place(tmp_path: Path, store_url: str) -> AsyncIterator[Place]:
             simulators.append(simulator)
             upstreams.append(Upstream(slug, served.url, more={"admin_key": ADMIN + slug}))
             simulator.reports.admin_keys = {ADMIN + slug}
-        routing = {**QUICK, "order": list(SLUGS)}
+        routing = {**QUICK, "answer_s": 3.0, "first_byte_s": 3.0, "order": list(SLUGS)}
         gateway = await stack.enter_async_context(
             open_gateway(tmp_path / "g", simulators={}, upstreams=upstreams, routing=routing, database_url=store_url)
         )
@@ -161,7 +161,7 @@ async def test_estimates_are_within_one_per_cent(place: Place) -> None:
 async def test_attempts_of_unknown_fate_are_cleared_by_the_report(place: Place) -> None:
     """One broke before anything came and was charged, one was never begun: the report says so, and no customer pays for either."""
     before = place.gateway.rows("SELECT SUM(posted) AS posted FROM meters WHERE unit = 'nusd'")[0]["posted"]
-    for number, control in enumerate(({"cut_at_byte": 0}, {"delay_s": 20})):
+    for number, control in enumerate(({"cut_at_byte": 0}, {"delay_s": 90})):
         await place.send(number, {"stream": True}, control, "")
     await place.gateway.quiet()
     doubts = place.gateway.rows("SELECT SUM(amount_nusd) AS sum, COUNT(*) AS n FROM entries WHERE kind = 'uncertain'")[

@@ -93,23 +93,23 @@ async def test_a_json_call_is_never_opened_early(gateway: Gateway) -> None:
     assert (told.status, told.error["type"]) == (529, "overloaded_error")
 
 
-async def test_pings_do_not_hide_a_dead_provider(gateway: Gateway) -> None:
+async def test_pings_do_not_hide_a_dead_provider(hurried_pair: Gateway) -> None:
     """A provider that falls silent mid-stream ends in a timeout error after the idle limit, pings or not (S-7)."""
-    told = await gateway.send(ask(stream=True), simulate={"stall_after_event": 6})
+    told = await hurried_pair.send(ask(stream=True), simulate={"stall_after_event": 6})
 
     assert told.names.count("ping") >= 3
     assert told.names[-1] == "error"
     assert json.loads(told.events[-1][1])["error"]["type"] == "timeout_error"
-    await until(lambda: gateway.simulator.log[-1].outcome == "cancelled", "the provider was not let go")
+    await until(lambda: hurried_pair.simulators[0].log[-1].outcome == "cancelled", "the provider was not let go")
 
 
-async def test_a_provider_that_never_begins_is_given_up(gateway: Gateway) -> None:
+async def test_a_provider_that_never_begins_is_given_up(hurried_pair: Gateway) -> None:
     """Without a first content within the limit a JSON call is a 504, and the connection is closed."""
-    told = await gateway.send(ask(), simulate={"delay_s": 30})
+    told = await hurried_pair.send(ask(), simulate={"delay_s": 300})
 
     assert (told.status, told.error["type"]) == (504, "timeout_error")
-    await until(lambda: gateway.simulator.log[-1].outcome == "cancelled", "the provider was not let go")
-    assert (await gateway.receipt(told.id))["cost_nusd"] == 0
+    await until(lambda: hurried_pair.simulators[0].log[-1].outcome == "cancelled", "the provider was not let go")
+    assert (await hurried_pair.receipt(told.id))["cost_nusd"] == 0
 
 
 ENDINGS: dict[str, dict[str, Any]] = {
