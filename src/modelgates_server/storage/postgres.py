@@ -6,8 +6,8 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final
@@ -92,7 +92,7 @@ def prepare(connection: Any) -> None:
 
 async def connect(database: Database) -> psycopg.AsyncConnection[Any]:
     """Open a connection for the serving process, in autocommit mode: every transaction is spelled out. Raises one of AWAY."""
-    async with asyncio.timeout(CONNECT_S):
+    async with awake_for(CONNECT_S):
         connection = await psycopg.AsyncConnection.connect(
             database.conninfo,
             autocommit=True,
@@ -139,6 +139,15 @@ class Countdown:
         step_s = min(STEP_S, self._left_s)
         self._left_s -= step_s
         self._handle = asyncio.get_running_loop().call_later(step_s, self._wait)
+
+
+@asynccontextmanager
+async def awake_for(limit_s: float) -> AsyncIterator[None]:
+    """As `asyncio.timeout`, of the time in which this process runs. Raises TimeoutError."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as limit:
+        with Countdown(limit_s, lambda: limit.reschedule(loop.time())):
+            yield
 
 
 class Deadline(Countdown):

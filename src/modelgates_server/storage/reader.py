@@ -91,11 +91,11 @@ class PostgresReader:
         self._free = asyncio.Semaphore(CONNECTIONS_MAX)
 
     async def all(self, statement: str, values: Values | None = None) -> list[Row]:
-        from modelgates_server.storage.postgres import AWAY  # noqa: PLC0415 - the driver is loaded where it is used
+        from modelgates_server.storage.postgres import AWAY, awake_for  # noqa: PLC0415 - the driver is loaded where it is used
 
         sql = percent(statement)
         try:
-            async with asyncio.timeout(WAIT_S):
+            async with awake_for(WAIT_S):
                 await self._free.acquire()
             try:
                 if self._idle:  # it may have died while nobody looked
@@ -105,7 +105,7 @@ class PostgresReader:
                         raise
                     except AWAY:
                         self._forget()
-                async with asyncio.timeout(CONNECT_WITHIN_S):
+                async with awake_for(CONNECT_WITHIN_S):
                     connection = await self._connect()
                 return await self._read(connection, sql, values)
             finally:
