@@ -10,13 +10,17 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from tests.contract.test_hard_times import entry
+from tests.contract.test_store_away import CREDIT, held, receipt
 from tests.support.gateway import Gateway, ask, open_gateway
-from tests.support.store import USD, open_branch
+from tests.support.store import ORG, USD, open_branch
 
 from modelgates_server.activity import generation
+from modelgates_server.activity.generation import Cost, Generation, Origin
+from modelgates_server.dialects.values import Usage
 from modelgates_server.errors import StoreUnavailable
+from modelgates_server.ledger.closing import Correct
 from modelgates_server.ledger.units import ADD_ENTRY
-from modelgates_server.ledger.values import Hold
+from modelgates_server.ledger.values import Bill, Hold
 from modelgates_server.storage.checks import Problem
 from modelgates_server.storage.hot import Row
 from modelgates_server.storage.writer import Refused, Simple
@@ -39,6 +43,13 @@ def refused(gateway: Gateway, condition: str) -> Iterator[None]:
         finally:
             with engine.begin() as connection:
                 connection.execute(sa.text(end))
+
+
+def estimate(hold: Row, bill: Bill) -> list[tuple[generation.Statement | str, Row]]:
+    """What a sweeper writes of a hold whose owner is dead."""
+    origin = Origin(hold["id"], ORG, "w", None, "key-test", 1_800_000_000_000, "m", "m", streamed=True)
+    cost = Cost(bill.charged_nusd, bill.charged_nusd, 0, hold["amount_nusd"], "t")
+    return generation.rows(Generation(origin, "lost", Usage(estimated=True), cost, provider="sim"))
 
 
 def books(gateway: Gateway, generation_id: str) -> tuple[Row, dict[str, int], list[Problem]]:
@@ -103,3 +114,34 @@ async def test_a_kept_unit_without_a_plainer_form_tells_who_waits(store_url: str
             await spoilt
         assert isinstance(told.value, StoreUnavailable)
         assert isinstance(await bank.ledger.hold(bank.request(USD)), Hold)
+
+
+async def test_a_refused_correction_leaves_the_estimate(store_url: str, tmp_path: Path) -> None:
+    """A sweeper's estimate that cannot be made the truth stands, whole; those that come after are not kept waiting."""
+    async with open_branch(store_url, tmp_path, credit_nusd=100 * USD) as bank:
+        hold, other = await held(bank), await held(bank)
+    async with open_branch(store_url, tmp_path) as bank:
+        await bank.ledger.sweep(bank.serving, estimate)
+        before = bank.meter(CREDIT)["posted"], bank.reader.all("SELECT * FROM generations"), bank.count("entries")
+        with pytest.raises(Refused):
+            await bank.ledger.settle(hold, Bill(charged_nusd=2 * USD, provider="sim", uncertain=(("sim", 2**70),)))
+        await bank.writer.drain(5)
+        after = bank.meter(CREDIT)["posted"], bank.reader.all("SELECT * FROM generations"), bank.count("entries")
+        assert (bank.writer.refused, after) == (1, before)
+        await bank.ledger.settle(other, Bill(charged_nusd=2 * USD, provider="sim"))
+        await bank.writer.drain(5)
+        (row,) = bank.reader.all("SELECT cost_nusd FROM generations WHERE estimated = 0")
+        assert row == {"cost_nusd": 2 * USD}
+
+
+async def test_what_is_settled_again_is_booked_in_a_plain_form_too(store_url: str, tmp_path: Path) -> None:
+    """The store lost a sweeper's commit and has the hold again: the settlement that follows may say less, and costs the same."""
+    async with open_branch(store_url, tmp_path, credit_nusd=100 * USD) as bank:
+        hold = await held(bank)
+        bill, also = Bill(charged_nusd=2 * USD, provider="sim"), receipt(hold, 2 * USD)
+        spoilt = [*also, (ADD_ENTRY, entry(amount_nusd=2**70))]
+        await bank.writer.submit(Correct(hold, bill, spoilt, 0, plainly=lambda *_: also))
+        await bank.writer.drain(5)
+        assert (bank.meter(CREDIT)["posted"], bank.meter(CREDIT)["held"]) == (2 * USD, 0)
+        assert bank.reader.one("SELECT cost_nusd FROM generations") == {"cost_nusd": 2 * USD}
+        assert bank.writer.refused == 0

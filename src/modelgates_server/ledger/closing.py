@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -37,20 +37,36 @@ LOST = "lost"
 """The outcome of a generation that a sweeper settled for its dead owner."""
 
 
+_Kind = TypeVar("_Kind", bound="_Closing")
+
+
 class _Closing(Plain):
-    """What closing a hold and correcting one that was closed have in common."""
+    """What closing a hold and correcting one that was closed have in common.
+
+    `stored` gives the hold as it was stored: what the journal needs to make it anew. `told` hears the hold's id when all of it is in
+    the store. `plainly` makes other writes of `also`, which the database takes also when it refuses those.
+    """
 
     keep = True
 
-    def __init__(
-        self, hold: Hold, bill: Bill, also: Sequence[Write], now_s: float, stored: Stored | None, told: Told | None
-    ) -> None:
+    def __init__(  # noqa: PLR0913 - what there is to know about an end
+        self, hold: Hold, bill: Bill, also: Sequence[Write], now_s: float, *,
+        stored: Stored | None = None, told: Told | None = None, plainly: Plainly | None = None,
+    ) -> None:  # fmt: skip
         self._hold = hold
         self._bill = bill
         self._also = also
         self._now_s = int(now_s)
         self._stored = stored
         self._told = told
+        self._plainly = plainly
+
+    def _as(self, kind: type[_Kind]) -> _Kind:
+        """The same end of the same hold, done in another way."""
+        return kind(
+            self._hold, self._bill, self._also, self._now_s,
+            stored=self._stored, told=self._told, plainly=self._plainly,
+        )  # fmt: skip
 
     def follow(self, _result: Any) -> Change | None:
         if self._told is not None:
@@ -94,9 +110,7 @@ class Settle(_Closing):
     """Close a hold with what the request cost, write its receipt, book the entries. Exactly once, by id.
 
     Gives Settled, with `late` when somebody else closed the hold before; then `Correct` follows, unless this is a sweeper's own
-    estimate (`corrects`). `stored` gives the hold as it was stored: what the journal needs to make it anew. `told` hears the hold's id
-    when all of it is in the store. `size_bytes` is that of what is large in `also`. `plainly` makes other writes of them, which the
-    database takes also when it refuses those.
+    estimate (`corrects`). `size_bytes` is that of what is large in `also`.
     """
 
     def __init__(  # noqa: PLR0913 - what there is to know about an end
@@ -104,10 +118,9 @@ class Settle(_Closing):
         stored: Stored | None = None, told: Told | None = None, corrects: bool = True, size_bytes: int = 0,
         plainly: Plainly | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(hold, bill, also, now_s, stored, told)
+        super().__init__(hold, bill, also, now_s, stored=stored, told=told, plainly=plainly)
         self.size_bytes = size_bytes
         self._corrects = corrects
-        self._plainly = plainly
 
     def needs(self) -> Mapping[str, Iterable[Any]]:
         return {"holds": (self._hold.id,), "meters": [line.meter_id for line in self._hold.lines]}
@@ -140,7 +153,7 @@ class Settle(_Closing):
 
     def follow(self, result: Any) -> Change | None:
         if result.late and self._corrects:
-            return Correct(self._hold, self._bill, self._also, self._now_s, self._stored, self._told)
+            return self._as(Correct)
         return super().follow(result)
 
     def plainer(self, why: str) -> Settle | None:
@@ -165,7 +178,7 @@ class Correct(_Closing):
 
     def follow(self, result: Any) -> Change | None:
         if self._reopened:
-            return Settle(self._hold, self._bill, self._also, self._now_s, stored=self._stored, told=self._told)
+            return self._as(Settle)
         return super().follow(result)
 
     def decide(self, rows: Rows) -> Settled:
