@@ -21,13 +21,13 @@ from modelgates_server.catalogue.load import Catalogue
 from modelgates_server.errors import BadRequest, Conflict, NotFound, UnknownModel
 from modelgates_server.management.change import Change, Note, change
 from modelgates_server.management.describe import rfc3339
+from modelgates_server.management.names import stored_name
 from modelgates_server.management.paging import Page, page
 from modelgates_server.privacy import visible
 from modelgates_server.storage import schema
 from modelgates_server.storage.engine import reading
 from modelgates_server.vault.ring import open_vault
 
-NAME_CHARACTERS_MAX: Final = 100
 FILTER_ENTRIES_MAX: Final = 100
 SORT_ORDER_MAX: Final = 1_000_000
 CREDENTIALS_MAX: Final = 200
@@ -267,10 +267,10 @@ def _values(connection: sa.Connection, organization_id: str, said: Mapping[str, 
     """What is stored of what was said, but for the key. Raises BadRequest, NotFound."""
     values: dict[str, Any] = {name: int(said[name]) for name in _FLAGS if name in said}
     if "name" in said:
-        values["name"] = visible(said["name"] or "", NAME_CHARACTERS_MAX)
-        whole = visible(said["name"] or "", KEY_CHARACTERS_MAX)  # a name that was cut still shows most of a long key
+        whole = visible(said["name"] or "", KEY_CHARACTERS_MAX)  # what is too long for a name may hold a key
         if "key" in said and said["key"].strip() and said["key"].strip() in whole:
             raise BadRequest("the name holds the key; a key is not written anywhere, so it cannot be in a name")
+        values["name"] = stored_name("a credential", said["name"] or "", needed=False)
     if "sort_order" in said:
         if not 0 <= said["sort_order"] <= SORT_ORDER_MAX:
             raise BadRequest(f"sort_order must be from 0 to {SORT_ORDER_MAX}")

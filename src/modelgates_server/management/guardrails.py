@@ -17,6 +17,7 @@ from modelgates_server.catalogue.load import Catalogue
 from modelgates_server.errors import BadRequest, NotFound
 from modelgates_server.limits import LIMIT_RESETS, MeterRef, Scope, Unit
 from modelgates_server.management.change import Change, Note, change
+from modelgates_server.management.names import stored_name
 from modelgates_server.management.paging import Page, page
 from modelgates_server.management.spent import HARD, check_limit, check_mode, count_all
 from modelgates_server.management.workspaces import workspace_in
@@ -235,9 +236,7 @@ def count_moved(changing: Change, organization_id: str, workspace_id: str, key_h
 
 def checked(rules: Rules) -> Rules:
     """The rules as they are stored. Raises BadRequest for what cannot be, with the field's name."""
-    name = visible(rules.name, NAME_CHARACTERS_MAX + 1)
-    if not 1 <= len(name) <= NAME_CHARACTERS_MAX:
-        raise BadRequest(f"name must have from 1 to {NAME_CHARACTERS_MAX} characters")
+    name = stored_name("a guardrail", rules.name, longest=NAME_CHARACTERS_MAX)
     if rules.description is not None and len(rules.description) > DESCRIPTION_CHARACTERS_MAX:
         raise BadRequest(f"description may have at most {DESCRIPTION_CHARACTERS_MAX:,} characters")
     description = visible(rules.description or "", DESCRIPTION_CHARACTERS_MAX) or None

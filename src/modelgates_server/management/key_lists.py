@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from modelgates_server.accounts.values import KeyClass
 from modelgates_server.errors import BadRequest, NotFound
 from modelgates_server.limits import MeterRef, Scope, Unit, Window
-from modelgates_server.management.key_values import NAME_CHARACTERS_MAX, KeyRow
+from modelgates_server.management.key_values import KeyRow
 from modelgates_server.management.keys import key_row
+from modelgates_server.management.names import NAME_CHARACTERS_MAX
 from modelgates_server.storage import schema
 from modelgates_server.storage.engine import reading
 

@@ -9,10 +9,9 @@ from modelgates_server.accounts import keys
 from modelgates_server.accounts.values import KeyClass
 from modelgates_server.errors import BadRequest
 from modelgates_server.limits import LIMIT_RESETS, MeterRef, Scope, Unit, Window
+from modelgates_server.management.names import stored_name
 from modelgates_server.management.spent import check_limit
-from modelgates_server.privacy import visible
 
-NAME_CHARACTERS_MAX = 100
 RATE_MAX = 10**9
 EXPIRES_WITHIN_S: Final = 100 * 366 * 86_400
 """A hundred years: whoever wants longer wants a key that never ends. Beyond the year 9999 a time cannot even be written."""
@@ -111,19 +110,18 @@ CHANGEABLE: Final = frozenset(
 
 def check_new(wanted: NewKey, now_s: int) -> None:
     """Refuse a key that makes no sense, with BadRequest."""
-    check_name(wanted.name)
+    key_name(wanted.name)
     check_reset(wanted.limit_nusd, wanted.limit_reset)
     check_rates(wanted.requests_per_minute, wanted.tokens_per_minute, wanted.parallel_max)
     check_expiry(wanted.expires_at_s, now_s)
     check_routing(wanted.key_class, wanted.routing)
 
 
-def check_name(name: str) -> None:
-    """Refuse a name that nobody could see, or that is a key."""
-    if not visible(name, NAME_CHARACTERS_MAX):
-        raise BadRequest("a key needs a name")
+def key_name(name: str) -> str:
+    """The name as it is stored. Raises BadRequest, also for one that is a key."""
     if keys.well_formed(name.strip()) is not None:
         raise BadRequest("the name is a key; a key is not written anywhere, so it cannot be a name")
+    return stored_name("a key", name)
 
 
 def check_expiry(expires_at_s: int | None, now_s: int) -> None:

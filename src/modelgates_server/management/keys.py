@@ -19,21 +19,19 @@ from modelgates_server.management.change import Change, Note, change
 from modelgates_server.management.guardrails import count_moved
 from modelgates_server.management.key_values import (
     CHANGEABLE,
-    NAME_CHARACTERS_MAX,
     KeyFilter,
     KeyRow,
     NewKey,
     check_expiry,
-    check_name,
     check_new,
     check_rates,
     check_reset,
     check_routing,
+    key_name,
 )
 from modelgates_server.management.paging import Page, page
 from modelgates_server.management.spent import count_spent
 from modelgates_server.management.workspaces import stored_routing, workspace_in
-from modelgates_server.privacy import visible
 from modelgates_server.storage import schema
 from modelgates_server.storage.engine import reading
 
@@ -70,7 +68,7 @@ def add_key(changing: Change, pepper: bytes, organization_id: str, wanted: NewKe
         "organization_id": organization_id,
         "workspace_id": workspace_id,
         "member_id": wanted.member_id,
-        "name": visible(wanted.name, NAME_CHARACTERS_MAX),
+        "name": key_name(wanted.name),
         "label": minted.label,
         "class": str(wanted.key_class),
         "disabled": 0,
@@ -232,7 +230,7 @@ def change_key(
 
 def _check_changes(changing: Change, row: KeyRow, changes: Mapping[str, Any]) -> None:
     if "name" in changes:
-        check_name(changes["name"])
+        key_name(changes["name"])
     if changes.keys() & {"limit_nusd", "limit_reset"}:
         check_reset(changes.get("limit_nusd", row.limit_nusd), changes.get("limit_reset", row.limit_reset))
     check_rates(*(changes.get(name) for name in ("requests_per_minute", "tokens_per_minute", "parallel_max")))
@@ -246,7 +244,7 @@ def _stored(changes: Mapping[str, Any]) -> dict[str, Any]:
         if flag in values:
             values[flag] = int(values[flag])
     if "name" in values:
-        values["name"] = visible(values["name"], NAME_CHARACTERS_MAX)
+        values["name"] = key_name(values["name"])
     if "allowed_models" in values:
         values["allowed_models"] = _stored_models(values["allowed_models"])
     if "routing" in values:

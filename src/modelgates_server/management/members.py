@@ -12,6 +12,7 @@ from modelgates_server.accounts import sessions
 from modelgates_server.errors import BadRequest, NotFound
 from modelgates_server.limits import Scope
 from modelgates_server.management.change import Change, Note, change
+from modelgates_server.management.names import stored_name
 from modelgates_server.management.paging import Page, page
 from modelgates_server.privacy import visible
 from modelgates_server.storage import schema
@@ -19,7 +20,6 @@ from modelgates_server.storage.engine import reading
 
 ADMIN, MEMBER = "admin", "member"
 ROLES: Final = (ADMIN, MEMBER)
-NAME_CHARACTERS_MAX = 100
 EMAIL_CHARACTERS_MAX = 254
 """The longest address that mail can carry."""
 
@@ -177,11 +177,8 @@ def choose_member(connection: sa.Connection, organization_id: str, selector: str
 
 
 def member_name(name: str) -> str:
-    """The name as it is stored. Raises BadRequest when nothing of it can be seen."""
-    shown = visible(name, NAME_CHARACTERS_MAX)
-    if not shown:
-        raise BadRequest("a member needs a name")
-    return shown
+    """The name as it is stored. Raises BadRequest."""
+    return stored_name("a member", name)
 
 
 def mail_address(email: str) -> str:

@@ -15,12 +15,11 @@ from modelgates_server.management.change import Change, Note, change
 from modelgates_server.management.key_values import NewKey
 from modelgates_server.management.keys import add_key
 from modelgates_server.management.members import ADMIN, MemberRow, NewMember, store_member
+from modelgates_server.management.names import stored_name
 from modelgates_server.management.workspaces import NewWorkspace, WorkspaceRow, add_workspace
-from modelgates_server.privacy import visible
 from modelgates_server.storage import schema
 from modelgates_server.storage.engine import reading
 
-NAME_CHARACTERS_MAX: Final = 100
 DEFAULT_WORKSPACE: Final = NewWorkspace("Default", "default")
 
 _ORGANIZATIONS = schema.organizations
@@ -71,7 +70,7 @@ def create_organization(engine: sa.Engine, pepper: bytes, wanted: NewOrganizatio
 
 def found(changing: Change, name: str, admin: NewMember) -> tuple[OrganizationRow, WorkspaceRow, MemberRow]:
     """Make an organisation as part of a larger change: its row, its default workspace and its first admin."""
-    shown = _name(name)
+    shown = stored_name("an organization", name)
     if admin.role != ADMIN:
         raise BadRequest("the first member of an organization must be an admin")
     first = changing.connection.execute(sa.select(sa.func.min(_ORGANIZATIONS.c.created_at_s))).scalar_one()
@@ -109,7 +108,7 @@ def rename_organization(
     engine: sa.Engine, organization_id: str, name: str, actor: str, now_s: float
 ) -> OrganizationRow:
     """Give an organisation another name. Raises BadRequest, NotFound."""
-    shown = _name(name)
+    shown = stored_name("an organization", name)
     mine = _ORGANIZATIONS.c.id == organization_id
     with change(engine, now_s) as changing:
         before = changing.connection.execute(sa.select(_ORGANIZATIONS).where(mine)).mappings().one_or_none()
@@ -119,13 +118,6 @@ def rename_organization(
             changing.connection.execute(sa.update(_ORGANIZATIONS).where(mine).values(name=shown))
             changing.note(Note(organization_id, actor, "organization.rename", organization_id, {"name": shown}))
         return OrganizationRow(organization_id, shown, before["created_at_s"])
-
-
-def _name(name: str) -> str:
-    shown = visible(name, NAME_CHARACTERS_MAX + 1)
-    if not 1 <= len(shown) <= NAME_CHARACTERS_MAX:
-        raise BadRequest(f"an organization's name has from 1 to {NAME_CHARACTERS_MAX} characters")
-    return shown
 
 
 def _row(row: sa.RowMapping) -> OrganizationRow:

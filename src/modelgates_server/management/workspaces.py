@@ -17,6 +17,7 @@ from modelgates_server.errors import BadRequest, NotFound
 from modelgates_server.limits import Scope
 from modelgates_server.management.change import Change, Note, change
 from modelgates_server.management.members import MemberRow, member_in
+from modelgates_server.management.names import stored_name
 from modelgates_server.management.paging import Page, page
 from modelgates_server.privacy import visible
 from modelgates_server.storage import schema
@@ -26,7 +27,6 @@ from modelgates_server.storage.portable import upsert
 ROUTING_BYTES_MAX: Final = 16 * 1024
 """It is kept in memory for every live key, and no list of providers needs more."""
 
-NAME_CHARACTERS_MAX: Final = 100
 SLUG_CHARACTERS_MAX: Final = 50
 DESCRIPTION_CHARACTERS_MAX: Final = 1_000
 SETTINGS_BYTES_MAX: Final = 16 * 1024
@@ -83,7 +83,7 @@ def create_workspace(
 
 def add_workspace(changing: Change, organization_id: str, wanted: NewWorkspace) -> WorkspaceRow:
     """Make a workspace as part of a larger change."""
-    name = _name(wanted.name)
+    name = stored_name("a workspace", wanted.name)
     slug = _slug(wanted.slug) if wanted.slug is not None else _slug_from(name)
     _refuse_taken(changing.connection, organization_id, slug)
     first = changing.connection.execute(_live(organization_id)).mappings().first()
@@ -291,7 +291,7 @@ def changed_in(
 def _changed(connection: sa.Connection, row: WorkspaceRow, changes: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     if "name" in changes:
-        values["name"] = _name(changes["name"])
+        values["name"] = stored_name("a workspace", changes["name"])
     if "slug" in changes and changes["slug"] != row.slug:
         values["slug"] = _slug(changes["slug"])
         _refuse_taken(connection, row.organization_id, values["slug"])
@@ -302,13 +302,6 @@ def _changed(connection: sa.Connection, row: WorkspaceRow, changes: Mapping[str,
     if "settings" in changes:
         values["settings"] = stored_settings({**row.settings, **changes["settings"]})
     return values
-
-
-def _name(name: str) -> str:
-    shown = visible(name, NAME_CHARACTERS_MAX + 1)
-    if not 1 <= len(shown) <= NAME_CHARACTERS_MAX:
-        raise BadRequest(f"a workspace's name has from 1 to {NAME_CHARACTERS_MAX} characters")
-    return shown
 
 
 def _slug(slug: str) -> str:

@@ -109,6 +109,7 @@ def test_a_short_key_shows_next_to_nothing(house: House) -> None:
         ({"name": f"my {KEY}"}, "the name holds the key"),
         ({"key": "k" * 164, "name": "k" * 164}, "the name holds the key"),
         ({"sort_order": -1}, "sort_order"),
+        ({"name": "x" * 101}, "at most 100"),
         ({"allowed_models": ()}, "from 1 to 100"),
         ({"allowed_member_ids": tuple(map(str, range(101)))}, "from 1 to 100"),
         ({"allowed_key_hashes": ("A" * 64,)}, "64 hexadecimal digits"),

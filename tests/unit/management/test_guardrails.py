@@ -209,8 +209,8 @@ def test_a_change_replaces_lists_whole_and_null_clears(estate: Estate) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"name": ""}, "from 1 to 200"),
-        ({"name": "x" * 201}, "from 1 to 200"),
+        ({"name": ""}, "needs a name"),
+        ({"name": "x" * 201}, "at most 200"),
         ({"description": "x" * 1001}, "at most 1,000"),
         ({"limit_nusd": 5}, "must come together"),
         ({"reset_interval": "daily"}, "must come together"),

@@ -159,6 +159,7 @@ async def test_a_new_limit_counts_what_was_used_before(estate: Estate) -> None:
     ("wanted", "told"),
     [
         ({"name": " \x00 "}, "needs a name"),
+        ({"name": "x" * 101}, "at most 100"),
         ({"limit_nusd": -1}, "zero or more"),
         ({"limit_nusd": 10**15 + 1}, "one million"),
         ({"limit_nusd": 1, "limit_reset": "hourly"}, "limit_reset must be one of"),

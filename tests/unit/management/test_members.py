@@ -67,6 +67,7 @@ def test_members_of_one_second_are_listed_in_their_order(either: Estate) -> None
     ("wanted", "told"),
     [
         (NewMember(" \x00"), "needs a name"),
+        (NewMember("x" * 101), "at most 100"),
         (NewMember("Bob", "bob"), "not a mail address"),
         (NewMember("Bob", "bob@x y"), "not a mail address"),
         (NewMember("Bob", "Bob <bob@x>"), "not a mail address"),

@@ -62,8 +62,8 @@ def test_organisations_are_listed_and_found(estate: Estate) -> None:
 @pytest.mark.parametrize(
     ("wanted", "told"),
     [
-        (NewOrganization(""), "from 1 to 100"),
-        (NewOrganization("x" * 101), "from 1 to 100"),
+        (NewOrganization(""), "needs a name"),
+        (NewOrganization("x" * 101), "at most 100"),
         (NewOrganization("x", NewMember("m")), "must be an admin"),
         (NewOrganization("x", grant_nusd=10**15 + 1), "one million"),
     ],

@@ -55,8 +55,8 @@ def test_a_workspace_is_found_by_id_and_slug(either: Estate) -> None:
 @pytest.mark.parametrize(
     ("wanted", "told"),
     [
-        ({"name": ""}, "from 1 to 100"),
-        ({"name": "x" * 101}, "from 1 to 100"),
+        ({"name": ""}, "needs a name"),
+        ({"name": "x" * 101}, "at most 100"),
         ({"slug": "Team"}, "small letters"),
         ({"slug": "a--b"}, "small letters"),
         ({"slug": "-a"}, "small letters"),

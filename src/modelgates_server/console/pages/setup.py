@@ -32,8 +32,9 @@ from modelgates_server.console.visits import Download, Page, Visit
 from modelgates_server.doctor.address import PLAIN_HTTP, PLAIN_HTTP_REMEDY
 from modelgates_server.errors import BadRequest, NotFound
 from modelgates_server.management.key_lists import KeysWanted, find_entry, slice_keys
-from modelgates_server.management.key_values import NAME_CHARACTERS_MAX, NewKey
+from modelgates_server.management.key_values import NewKey
 from modelgates_server.management.keys import get_key
+from modelgates_server.management.names import NAME_CHARACTERS_MAX
 from modelgates_server.management.own_keys import create_own
 from modelgates_server.storage import schema
 from modelgates_server.storage.engine import reading
