@@ -31,7 +31,7 @@ from modelgates_server.management.key_values import (
 )
 from modelgates_server.management.paging import Page, page
 from modelgates_server.management.spent import count_spent
-from modelgates_server.management.workspaces import stored_routing, workspace_in
+from modelgates_server.management.workspaces import join_with_key, stored_routing, workspace_in
 from modelgates_server.storage import schema
 from modelgates_server.storage.engine import reading
 
@@ -62,6 +62,7 @@ def add_key(changing: Change, pepper: bytes, organization_id: str, wanted: NewKe
     minted = keys.mint(wanted.key_class)
     workspace_id = workspace_in(changing.connection, organization_id, wanted.workspace_id).id
     _check_member(changing.connection, organization_id, wanted.member_id)
+    join_with_key(changing, organization_id, workspace_id, wanted.member_id)
     key_hash = keys.digest(pepper, minted.secret)
     row = {
         "hash": key_hash,
@@ -224,6 +225,7 @@ def change_key(
     if changed.limit_nusd is not None and not lifelong and meter != row.limit_meter:
         count_spent(changing, meter, organization_id)
     if changed.workspace_id != row.workspace_id:
+        join_with_key(changing, organization_id, changed.workspace_id, changed.member_id)
         count_moved(changing, organization_id, changed.workspace_id, key_hash)
     return changed
 

@@ -224,6 +224,12 @@ def join(changing: Change, organization_id: str, workspace_id: str, member_ids: 
         changing.connection.execute(upsert(changing.connection, _PLACES).values(row).on_conflict_do_nothing())
 
 
+def join_with_key(changing: Change, organization_id: str, workspace_id: str, member_id: str | None) -> None:
+    """Whose key is in a workspace has a place there. The default one is everybody's without."""
+    if member_id is not None and workspace_id != workspace_in(changing.connection, organization_id, None).id:
+        join(changing, organization_id, workspace_id, [member_id])
+
+
 def workspace_in(connection: sa.Connection, organization_id: str, selector: str | None) -> WorkspaceRow:
     """Read a live workspace of the organisation by id or slug; None means the default. Raises NotFound."""
     query = _live(organization_id)

@@ -11,7 +11,7 @@ from modelgates_server.limits import Scope, Window
 from modelgates_server.management.assignments import assign_keys, unassign_keys
 from modelgates_server.management.budgets import Budget, list_budgets, set_budget
 from modelgates_server.management.guardrails import Rules, create_guardrail, list_guardrails
-from modelgates_server.management.keys import delete_key
+from modelgates_server.management.keys import delete_key, update_key
 from modelgates_server.management.workspaces import (
     NewWorkspace,
     WorkspaceRow,
@@ -25,7 +25,7 @@ from modelgates_server.management.workspaces import (
     update_workspace,
 )
 from modelgates_server.storage import schema
-from modelgates_server.storage.engine import transaction
+from modelgates_server.storage.engine import reading, transaction
 
 
 def create(estate: Estate, name: str = "Team Lab", **more: object) -> WorkspaceRow:
@@ -165,6 +165,22 @@ def test_nobody_leaves_behind_a_key(estate: Estate) -> None:
     assert list_places(estate.engine, estate.org, row.id).total == 2
     delete_key(estate.engine, estate.org, key.hash, "test", estate.now_s)
     assert remove_places(estate.engine, estate.org, row.id, [bob.id, ann.id], "test", estate.now_s) == 2
+
+
+def test_whose_key_is_in_a_workspace_has_a_place_there(either: Estate) -> None:
+    """Whether the key is made there or moves there. Once is enough; the default workspace needs no place, and a service key has nobody."""
+    made, moved = create(either, "Made"), create(either, "Moved")
+    ann = either.member("Ann")
+    either.key(member_id=ann.id, workspace_id=made.id)
+    either.key(workspace_id=made.id)
+    _, key = either.key(member_id=ann.id)
+    assert [list_places(either.engine, either.org, row.id).total for row in (made, moved)] == [1, 0]
+    for place in (moved.id, made.id, "default"):
+        update_key(either.engine, either.org, key.hash, {"workspace_id": place}, "test", either.now_s)
+    for row in (made, moved):
+        assert [place.member for place in list_places(either.engine, either.org, row.id).rows] == [ann]
+    with reading(either.engine) as connection:
+        assert len(connection.execute(sa.select(schema.workspace_members)).all()) == 2
 
 
 def test_a_foreign_workspace_is_unknown(estate: Estate) -> None:
