@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelgates_server.catalogue.load import bundled, load_catalogue
-from modelgates_server.cli.frame import Options, Report
+from modelgates_server.cli.frame import Options, Report, warn
 from modelgates_server.cli.local import ACTOR, opened
 from modelgates_server.cli.output import dollars, in_usd, listing
 from modelgates_server.cli.people import owner_names
@@ -200,7 +201,16 @@ def _listed(place: Workplace, wanted: Wanted) -> dict[str, Any]:
     for field, slugs in (("allowed_providers", wanted.allow_provider), ("ignored_providers", wanted.ignore_provider)):
         if slugs:
             said[field] = None if slugs == ("none",) else slugs
+            _tell_unknown(place, said[field] or ())
     return said
+
+
+def _tell_unknown(place: Workplace, slugs: Sequence[str]) -> None:
+    """A rule may speak of a provider that comes later; a misspelt one should not go unnoticed."""
+    known = {word for one in place.config.providers for word in (one.slug, one.traits.word, *one.traits.aliases)}
+    for slug in slugs:
+        if slug.lower().partition("/")[0] not in known:
+            warn(f"no provider of this gateway is called {slug!r}")
 
 
 def _data(row: GuardrailRow) -> dict[str, Any]:
