@@ -101,8 +101,14 @@ def open_streams(bench: Bench, subject: Subject, *, streams: int, rate: int, sec
     )
 
 
-def first_text(bench: Bench, subjects: list[Subject], count: int) -> dict[str, list[float]]:
-    """Milliseconds to the first text of streamed requests, one at a time, every subject in turn; sorted, by subject."""
+def first_text(
+    bench: Bench, subjects: list[Subject], count: int, guesses: dict[str, Any] | None = None, after_s: float = 0
+) -> dict[str, list[float]]:
+    """Milliseconds to the first text of streamed requests, one at a time, every subject in turn; sorted, by subject.
+
+    `guesses` says at which `port`, how often (`per_s`) and at whose `account` passwords are guessed meanwhile, and for `after_s` before.
+    """
     path = bench.request("first", body(2_000, stream=True))
     targets = [{"name": subject.name, "port": subject.port, "request": path} for subject in subjects]
-    return {name: sorted(times) for name, times in bench.load("first", targets=targets, warm=20, count=count).items()}
+    found = bench.load("first", targets=targets, warm=20, count=count, guesses=guesses, after_s=after_s)
+    return {name: sorted(times) for name, times in found.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import json
 import re
 import resource
@@ -186,7 +187,18 @@ async def _watch(opened: list[Streamed], order: dict[str, Any]) -> int:
 
 async def first(order: dict[str, Any]) -> dict[str, Any]:
     """Streamed requests one after the other, each target in turn: milliseconds to the first text, by target."""
+    if not order.get("guesses"):
+        return await _first(order)
+    async with asyncio.TaskGroup() as group:  # a guess that fails ends the load
+        guessing = group.create_task(_guess(group, **order["guesses"]))
+        found = await _first(order)
+        guessing.cancel()
+    return found
+
+
+async def _first(order: dict[str, Any]) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
+    await asyncio.sleep(order.get("after_s", 0))
     connected = []
     for target in order["targets"]:
         _, stream = await loop.create_connection(lambda: Streamed(loop), "127.0.0.1", target["port"])
@@ -201,6 +213,27 @@ async def first(order: dict[str, Any]) -> dict[str, Any]:
             if turn >= order["warm"]:
                 times_ms.append((stream.first_s - started_s) * 1000)
     return {target["name"]: times_ms for target, (_, _, times_ms) in zip(order["targets"], connected, strict=True)}
+
+
+async def _guess(group: asyncio.TaskGroup, port: int, per_s: float, account: str) -> None:
+    """Guess at one account's password, each time from another address."""
+    for number in itertools.count():
+        group.create_task(_one_guess(port, number, account))
+        await asyncio.sleep(1 / per_s)
+
+
+async def _one_guess(port: int, number: int, account: str) -> None:
+    form = f"email={account}&password=guess-{number}&next=/"
+    address = f"127.0.{number // 250 % 4 + 1}.{number % 250 + 1}"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
+    writer.write(
+        f"POST /sign-in HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1:{port}\r\nSec-Fetch-Site: same-origin\r\n"
+        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(form)}\r\nConnection: close\r\n\r\n{form}".encode()
+    )
+    answer = await reader.read()
+    writer.close()
+    if not answer.startswith((b"HTTP/1.1 401", b"HTTP/1.1 429")):
+        raise RuntimeError(f"a guess was answered {answer[:200]!r}")
 
 
 def _bytes(file: str) -> bytes:

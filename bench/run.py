@@ -29,6 +29,9 @@ STREAMS, STREAM_RATE = 1000, 4
 """Open at once, and each one's events a second: a slow model's pace, so that memory is measured and not the CPU."""
 
 PACED_STREAMS, PACED_RATE = 200, 20
+GUESSES_PER_S, GUESSES_BEFORE_S = 17, 5.0
+"""Ten thousand guesses in ten minutes; the first few of them, whose password is really looked at, come before the measured ones."""
+
 SETTLE_S = 1.0
 """After its start a process is left alone for this long before its idle memory is read."""
 
@@ -104,6 +107,19 @@ def steady(run: Run, wanted: Callable[[str], bool], gateway: Subject, yardstick:
             for name, part in (("first_p50", 0.5), ("first_p99", 0.99)):
                 at = {who: found[int(part * len(found))] for who, found in times.items()}
                 run.note(name, at["gateway"] - at["upstream"], at["nginx"] - at["upstream"])
+    if wanted("guessed"):
+        guessed(run, gateway)
+
+
+def guessed(run: Run, gateway: Subject) -> None:
+    """How much later the latest first token comes while somebody guesses at a password (reliability-security 1.3)."""
+    wrong = {"port": gateway.port, "per_s": GUESSES_PER_S, "account": "admin@bench.example"}
+    for _ in range(run.effort.repeats):
+        count = 5 * run.effort.first_count
+        calm = first_text(run.bench, [gateway], count)["gateway"]
+        busy = first_text(run.bench, [gateway], count, wrong, GUESSES_BEFORE_S)["gateway"]
+        at = int(0.99 * count)
+        run.note("guessed", busy[at] / calm[at])
 
 
 def fresh(run: Run, wanted: Callable[[str], bool]) -> None:

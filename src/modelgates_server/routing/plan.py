@@ -204,7 +204,7 @@ class _Order:
         at = self._house_place(endpoint)
         if at < len(self._house):
             first_party = endpoint.kind == FIRST_PARTY and at == 0
-            return "first party first" if first_party else f"number {at + 1} in the routing order"
+            return "the maker of the model comes first" if first_party else f"number {at + 1} in the routing order"
         return "the only provider configured for this model" if self._alone else "configured, but in no routing order"
 
     def _house_place(self, endpoint: Endpoint) -> int:

@@ -28,7 +28,7 @@ def test_the_plan_has_a_line_for_each_endpoint() -> None:
     """Its place, why it stands there, and what became of it."""
     assert Story(row_of()).plan_lines() == (
         PlanLine(None, "bedrock", OPUS, "cooling down for 12 s", "left out"),
-        PlanLine(1, "anthropic", OPUS, "first party first", "attempt 1: was overloaded"),
+        PlanLine(1, "anthropic", OPUS, "the maker of the model comes first", "attempt 1: was overloaded"),
         PlanLine(2, "backup", OPUS, "number 2 in the routing order", "attempt 2: answered"),
     )
 

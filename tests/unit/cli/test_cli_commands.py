@@ -153,7 +153,7 @@ def test_explain_tells_the_whole_story(home: Terminal) -> None:
     ran = home.run("explain", GENERATION_ID)
 
     assert ran.code == 0
-    for told in ("completed, $0.012345679", "$0.012345678001", "first party first", "left out: cooling down for 12 s",
+    for told in ("completed, $0.012345679", "$0.012345678001", "the maker of the model comes first", "left out: cooling down for 12 s",
                  "overloaded", "after 1 failed attempt", "812 ms", "2026-11-24.1", "$0.50 was held"):  # fmt: skip
         assert told in ran.out.replace("$0.500000000", "$0.50")
 

@@ -75,7 +75,9 @@ def test_a_second_invitation_replaces_the_first(home: Terminal) -> None:
 
 def test_a_provider_that_nobody_knows_is_said(home: Terminal) -> None:
     """It may come later, so the rule is made; who misspelt one reads so."""
-    home.folder.joinpath("modelgates.toml").write_text('[[providers]]\nslug = "eu"\nkind = "anthropic"\napi_key = "k"\n')
+    home.folder.joinpath("modelgates.toml").write_text(
+        '[[providers]]\nslug = "eu"\nkind = "anthropic"\napi_key = "k"\n'
+    )
     for slug, known in (("anthropc", False), ("eu", True), ("Anthropic", True), ("anthropic/us", True), ("none", True)):
         ran = home.run("guardrails", "create", f"Without {slug}", "--ignore-provider", slug)
         assert (ran.code, "no provider of this gateway is called" in ran.err) == (0, not known), slug

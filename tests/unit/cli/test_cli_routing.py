@@ -31,7 +31,7 @@ def test_without_preferences_the_house_order_stands(house: Terminal) -> None:
 
     assert "Preferences          none" in ran.out
     assert "Tried for every model, in this order: anthropic, cloud, acme" in ran.out
-    assert "first party first" in ran.out
+    assert "the maker of the model comes first" in ran.out
 
 
 def test_a_workspace_orders_for_its_keys(house: Terminal) -> None:

@@ -17,7 +17,12 @@ NOW_S = 1_800_000_000
 
 _PLAN = (
     {"provider": "bedrock", "model": "anthropic/claude-opus-4.8", "place": None, "reason": "cooling down for 12 s"},
-    {"provider": "anthropic", "model": "anthropic/claude-opus-4.8", "place": 1, "reason": "first party first"},
+    {
+        "provider": "anthropic",
+        "model": "anthropic/claude-opus-4.8",
+        "place": 1,
+        "reason": "the maker of the model comes first",
+    },
     {"provider": "backup", "model": "anthropic/claude-opus-4.8", "place": 2, "reason": "number 2 in the routing order"},
 )
 _PARTS = (

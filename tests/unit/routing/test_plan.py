@@ -41,7 +41,10 @@ def test_first_party_comes_first_by_default() -> None:
     plan = plan_of(BEDROCK, ANTHROPIC, VERTEX)
 
     assert providers(plan) == ["anthropic", "bedrock", "vertex"]
-    assert [step.reason for step in plan.steps] == ["first party first", *["configured, but in no routing order"] * 2]
+    assert [step.reason for step in plan.steps] == [
+        "the maker of the model comes first",
+        *["configured, but in no routing order"] * 2,
+    ]
     assert plan_of(BEDROCK).steps[0].reason == "the only provider configured for this model"
 
 
@@ -360,7 +363,12 @@ def test_the_story_is_plain_data() -> None:
     plan = plan_of(ANTHROPIC, facts(BEDROCK, fit=LOSSY), VERTEX, wishes=prefer(ignore=("vertex",)))
     first, lossy, left = plan.story()
 
-    assert first == {"provider": "anthropic", "model": ANTHROPIC.model.slug, "place": 1, "reason": "first party first"}
+    assert first == {
+        "provider": "anthropic",
+        "model": ANTHROPIC.model.slug,
+        "place": 1,
+        "reason": "the maker of the model comes first",
+    }
     assert lossy["without"] == ["effort"]
     assert (left["place"], left["code"]) == (None, "ignored_providers")
 
