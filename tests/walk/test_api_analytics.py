@@ -54,6 +54,26 @@ async def test_an_answer_has_exact_amounts_and_its_metadata(managed: Managed) ->
     assert "usage_file" in answered["warnings"][0]
 
 
+async def test_a_question_may_be_written_in_several_ways(managed: Managed) -> None:
+    """The time by the name of its column, truth as JSON's own, null for what is left out."""
+    for days in (1, 2):
+        managed.settle(Did(ago_ms=ago(days), key=1, model="ways/model"))
+    one = {"field": "model", "operator": "eq", "value": "ways/model"}
+    for name in ("date", "date__day", "created_at__day"):
+        order = {"field": name, "direction": "asc"}
+        asked = await ask(managed, metrics=["request_count"], filters=[one], granularity="day", order_by=order)
+        days_told = [row["date__day"] for row in asked["data"]]
+        assert (len(days_told), days_told) == (2, sorted(days_told))
+    found = {
+        value: await ask(managed, metrics=["request_count"], filters=[one, {**one, "field": "streamed", "value": value}],
+                         dimensions=["streamed"], limit=None, order_by=None)
+        for value in (True, False)
+    }  # fmt: skip
+    assert sum(len(asked["data"]) for asked in found.values()) == 1
+    nothing = await ask(managed, metrics=["request_count"], dimensions=None, filters=None, limit=None)
+    assert nothing["data"][0]["request_count"] >= 2
+
+
 async def test_times_may_be_written_in_several_ways(managed: Managed) -> None:
     """With fractions, with a zone, as a day; a time without a zone is refused, as is an end before its start."""
     for start, end in (

@@ -72,6 +72,10 @@ async def test_provider_preferences_route_its_requests(gateway: Gateway) -> None
     assert shown["provider"] == {"only": ["backup-1"], "max_price": {"prompt": 12.5}, "sort": "price"}
     assert shown["default_provider_sort"] == "price"
     assert await provider_of(gateway, ask("again")) == "backup-1"
+    split = {"only": ["backup-1"], "sort": {"by": "price", "partition": "none"}}
+    shown = (await done(gateway, "PATCH", "/workspaces/default", {"provider": split}))["data"]
+    again = (await done(gateway, "PATCH", "/workspaces/default", shown))["data"]
+    assert (shown["provider"], again["provider"]) == (split, split)  # as it was read, so it stays
     await done(gateway, "PATCH", "/workspaces/default", {"default_provider_sort": None})
     assert await provider_of(gateway, ask("once more")) == "backup-1"
     assert (await done(gateway, "PATCH", "/workspaces/default", {"provider": None}))["data"]["provider"] is None

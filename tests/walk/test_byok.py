@@ -354,7 +354,8 @@ async def test_receipts_and_reports_say_that_it_was_an_own_key(mine: Gateway) ->
         True, 0, data["upstream_inference_cost"],
     )  # fmt: skip
     assert data["upstream_inference_cost"] == data["byok_usage_inference"] > 0
-    assert [attempt["is_byok"] for attempt in data["provider_responses"]] == [True]
+    (answered,) = data["provider_responses"]
+    assert (answered["is_byok"], answered["endpoint_id"]) == (True, "anthropic|anthropic/claude-opus-4.8")
     assert report["is_byok"] is True
     assert [place["selected"] for place in report["endpoints"]["available"]] == [True, False, False]
 

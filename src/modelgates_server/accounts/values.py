@@ -92,9 +92,11 @@ class Caller:
         return self.app_meters.get(app, self.meters) if self.app_meters and app is not None else self.meters
 
     def goes_where(self, other: Caller) -> bool:
-        """Whether requests of both may go to the same models and places: what they may spend may differ."""
+        """Whether requests of both may go to the same models and places, and belong to the same: what they may spend may differ."""
         return (
-            self.routing == other.routing
+            self.workspace_id == other.workspace_id
+            and self.keeping == other.keeping
+            and self.routing == other.routing
             and self.allowed_models == other.allowed_models
             and self.ignored_models == other.ignored_models
             and self.retention_free == other.retention_free

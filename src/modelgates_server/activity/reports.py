@@ -113,6 +113,7 @@ def generation_data(row: Row) -> dict[str, Any]:
         "provider_responses": [
             {
                 "id": attempt["request_id"],
+                "endpoint_id": f"{attempt['provider']}|{attempt.get('slug') or attempt['model']}",
                 "provider_name": attempt["provider"],
                 "model_permaslug": attempt.get("slug") or attempt["model"],
                 "status": attempt["status"],

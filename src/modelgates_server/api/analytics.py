@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from modelgates_server.accounts.quotas import ANALYTICS
 from modelgates_server.activity.analytics import ask
@@ -32,7 +32,7 @@ from modelgates_server.errors import BadRequest
 router = new_router("analytics")
 
 Name = Annotated[str, Field(max_length=100)]
-Value = Annotated[str, Field(max_length=VALUE_CHARACTERS_MAX)] | int | Decimal
+Value = Annotated[str, Field(max_length=VALUE_CHARACTERS_MAX)] | bool | int | Decimal
 
 
 class TimeRange(Body):
@@ -71,6 +71,12 @@ class AnalyticsQuery(Body):
     group_limit: Annotated[int, Field(ge=1, le=LIMIT_MAX)] | None = None
     classifier_dimensions: dict[str, Any] | None = None
     classifier_filters: dict[str, Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _left_out(cls, sent: Any) -> Any:
+        """Null is as good as left out."""
+        return {name: value for name, value in sent.items() if value is not None} if isinstance(sent, dict) else sent
 
 
 class MetricShown(Shown):
@@ -179,4 +185,8 @@ def _question(body: AnalyticsQuery, now_s: float) -> Question:
 
 def _filter(sent: QueryFilter) -> Filter:
     values = sent.value if isinstance(sent.value, list) else [sent.value]
-    return Filter(sent.field, sent.operator, tuple(map(str, values)), sent.include_unset)
+    return Filter(sent.field, sent.operator, tuple(map(_text, values)), sent.include_unset)
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

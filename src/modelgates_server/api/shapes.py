@@ -6,8 +6,8 @@ Fields that nobody declared are ignored, so nothing can be set that is not liste
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Annotated, Any
+from decimal import ROUND_DOWN, Decimal
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -19,6 +19,7 @@ from modelgates_server.money import nusd_from_usd
 PAGE_ROWS_MAX = 100
 OFFSET_MAX = 10**9
 _USD_MAX = 1_000_000
+_NANO: Final = Decimal("1e-9")
 
 
 class Body(BaseModel):
@@ -80,9 +81,16 @@ def _usd(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise ValueError("must be a number in USD, such as 12.5")  # noqa: TRY004 - pydantic turns it into a refusal
     try:
-        return nusd_from_usd(str(value))
+        return nusd_from_usd(str(_nano(Decimal(value))))
     except BadRequest as error:
         raise ValueError(error.message) from error
+
+
+def _nano(amount: Decimal) -> Decimal:
+    """Without what is less than a nano-dollar: scripts calculate in floats, and then say 0.30000000000000004."""
+    if not amount.is_finite() or amount.adjusted() > 12 or Decimal(0) < amount < _NANO:
+        return amount  # which is refused with the reason
+    return amount.quantize(_NANO, rounding=ROUND_DOWN)
 
 
 def _signed_usd(value: object) -> int:

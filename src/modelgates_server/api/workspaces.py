@@ -311,7 +311,9 @@ def _routing(body: Settings, known: str | None) -> str | None:
     said: dict[str, Any] = json.loads(known, parse_float=Decimal) if known else {}
     if "provider" in body.model_fields_set:
         said = understood(body.provider)
-    if "default_provider_sort" in body.model_fields_set:
+    sort = said.get("sort")
+    by = sort.get("by") if isinstance(sort, dict) else sort
+    if "default_provider_sort" in body.model_fields_set and body.default_provider_sort != by:
         said = {**said, "sort": body.default_provider_sort}
     return written(said)
 

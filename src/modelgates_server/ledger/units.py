@@ -144,8 +144,10 @@ class TakeHold(Plain):
         request, known, found = self._request, rows.of("meters"), []
         for ref, row_id in zip(request.meters, self._ids, strict=True):
             row = known.get(row_id) or new_meter(ref, row_id, request.organization_id, request.now_s)
-            if not ref.limit_from_row:
-                row["limit"] = ref.limit  # the policy's version was checked, so this is the limit in force
+            if not ref.limit_from_row and row["limit"] != ref.limit:
+                row = row | {
+                    "limit": ref.limit
+                }  # the policy's version was checked, so this is in force: kept if it admits
             found.append(row)
         return found
 
@@ -160,6 +162,8 @@ class TakeHold(Plain):
                 asked = asks[unit]
                 row["held"] += asked
                 lines.append(Line(row["id"], unit, asked))
+                if not asked and row["limit"] is not None:  # it may have been lowered, and this asks nothing of it
+                    row["limit"] = max(row["limit"], row["posted"] + row["held"])
         rows.save_all("meters", found)
         rows.save("holds", hold_row(request, self._epoch, lines))
         return Hold(request.id, request.organization_id, request.amount_nusd, tuple(lines), *rooms(found))

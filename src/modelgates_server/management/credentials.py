@@ -134,7 +134,7 @@ def add_credential(
             "created_at_s": changing.now_s,
             "updated_at_s": changing.now_s,
         }
-        row |= _values(changing.connection, organization_id, said)
+        row |= _values(changing.connection, organization_id, said, None)
         row["name"] = row["name"] or f"{place.slug} key"
         row |= _sealed(changing.connection, safe, row, wanted.key)
         changing.connection.execute(sa.insert(_ROWS).values(row))
@@ -160,7 +160,7 @@ def change_credential(  # noqa: PLR0913 - what a change is made of
     with change(engine, now_s) as changing:
         changing.bump_policy()
         before = _found(changing.connection, organization_id, credential_id)
-        values = _values(changing.connection, organization_id, said)
+        values = _values(changing.connection, organization_id, said, before)
         if "name" in values and not values["name"]:
             values["name"] = f"{before.provider} key"
         if "key" in said:
@@ -263,8 +263,13 @@ def _check_room(connection: sa.Connection, organization_id: str) -> None:
         raise Conflict(f"an organization may have {CREDENTIALS_MAX} credentials; remove one that is not used")
 
 
-def _values(connection: sa.Connection, organization_id: str, said: Mapping[str, Any]) -> dict[str, Any]:
-    """What is stored of what was said, but for the key. Raises BadRequest, NotFound."""
+def _values(
+    connection: sa.Connection, organization_id: str, said: Mapping[str, Any], before: CredentialRow | None
+) -> dict[str, Any]:
+    """What is stored of what was said, but for the key. Raises BadRequest, NotFound.
+
+    Keys and members that were named `before` may be named again, also when they are gone by now.
+    """
     values: dict[str, Any] = {name: int(said[name]) for name in _FLAGS if name in said}
     if "name" in said:
         whole = visible(said["name"] or "", KEY_CHARACTERS_MAX)  # what is too long for a name may hold a key
@@ -287,10 +292,14 @@ def _values(connection: sa.Connection, organization_id: str, said: Mapping[str, 
         if not all(map(HASH_FORM.fullmatch, said["allowed_key_hashes"])):
             raise BadRequest("allowed_key_hashes must be the hashes of keys, 64 hexadecimal digits each")
         hashes = schema.api_keys.c
-        _check_all(connection, hashes.hash, organization_id, said["allowed_key_hashes"], hashes.deleted_at_s.is_(None))
+        known = () if before is None else before.allowed_key_hashes or ()
+        named = set(said["allowed_key_hashes"]).difference(known)
+        _check_all(connection, hashes.hash, organization_id, named, hashes.deleted_at_s.is_(None))
     if said.get("allowed_member_ids"):
         members = schema.members.c
-        _check_all(connection, members.id, organization_id, said["allowed_member_ids"], members.removed_at_s.is_(None))
+        known = () if before is None else before.allowed_member_ids or ()
+        named = set(said["allowed_member_ids"]).difference(known)
+        _check_all(connection, members.id, organization_id, named, members.removed_at_s.is_(None))
     return values
 
 

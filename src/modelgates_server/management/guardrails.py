@@ -31,6 +31,7 @@ LIST_ENTRIES_MAX: Final = 500
 ENTRY_CHARACTERS_MAX: Final = 200
 """Lists are kept in memory for every live key."""
 
+BUDGET: Final = ("limit_nusd", "reset_interval")
 LISTS: Final = ("allowed_models", "ignored_models", "allowed_providers", "ignored_providers")
 ZDR_GROUPS: Final = ("anthropic", "openai", "google", "xai", "other")
 """Whose models `enforce_zdr_…` is about (product-surface 2.8)."""
@@ -130,6 +131,8 @@ def update_guardrail(
         before = guardrail_in(changing.connection, organization_id, guardrail_id)
         settings = {**before.rules.settings, **(changes.get("settings") or {})}
         kept = {name: value for name, value in settings.items() if value is not None}
+        if any(name in changes and changes[name] is None for name in BUDGET):
+            changes = {**dict.fromkeys(BUDGET), **changes}  # who takes one of them away means the budget
         rules = checked(replace(before.rules, **{**changes, "settings": kept}))
         changing.bump_policy()
         row = replace(before, rules=rules, updated_at_s=changing.now_s, stored=True)

@@ -176,6 +176,8 @@ def delete_key(engine: sa.Engine, organization_id: str, key_hash: str, actor: st
         row = key_in(changing.connection, organization_id, key_hash)
         _store(changing, row, {"deleted_at_s": changing.now_s}, "key.delete", actor)
         _close_meters(changing, key_hash, 1)
+        assigned = schema.guardrail_keys
+        changing.connection.execute(sa.delete(assigned).where(assigned.c.key_hash == key_hash))
 
 
 def update_key_limit(  # noqa: PLR0913 - who, whose, what and when
@@ -222,7 +224,8 @@ def change_key(
         _close_meters(changing, key_hash, int(changed.disabled))
     meter = changed.limit_meter
     lifelong = meter.window is Window.LIFE and meter.unit is Unit.NUSD  # that meter every request posts to anyway
-    if changed.limit_nusd is not None and not lifelong and meter != row.limit_meter:
+    named = changes.keys() & {"limit_nusd", "limit_reset"}
+    if changed.limit_nusd is not None and not lifelong and (named or meter != row.limit_meter):
         count_spent(changing, meter, organization_id)
     if changed.workspace_id != row.workspace_id:
         join_with_key(changing, organization_id, changed.workspace_id, changed.member_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -32,6 +32,17 @@ _OWNERS: Final[dict[Scope, sa.ColumnElement[Any]]] = {
     Scope.KEY: _HOURS.key_hash,
 }
 """Whose use an hour's row is. It does not know the app, so that is asked of the receipts themselves."""
+
+_OF_RECEIPTS: Final[dict[Scope, sa.ColumnElement[Any]]] = {
+    Scope.WORKSPACE: _RECEIPTS.workspace_id,
+    Scope.SEAT: _RECEIPTS.workspace_id + "/" + _RECEIPTS.member_id,
+}
+"""Whose use a receipt is, where an hour's row may not know it: a key may have moved in the middle."""
+
+HOUR_S: Final = 3_600
+PAIRS_MAX: Final = 200
+MOVE: Final = "key.update"
+"""What the audit log calls a change that may have moved a key."""
 
 _Kind = tuple[Scope, Unit, Window]
 
@@ -74,38 +85,91 @@ def count_all(changing: Change, refs: Iterable[MeterRef], organization_id: str) 
         return
     meter = upsert(changing.connection, meters)
     most = greatest(changing.connection, meters.c.posted, meter.excluded.posted)
-    # the limit is written by the first request that it admits
-    meter = meter.on_conflict_do_update(index_elements=["id"], set_={"posted": most, "limit": None})
+    # what was admitted before stays within it; a late settlement looks at it too
+    room = greatest(changing.connection, meter.excluded["limit"], most + meters.c.held)
+    limit = sa.case((meter.excluded["limit"].is_(None), sa.null()), else_=room)
+    meter = meter.on_conflict_do_update(index_elements=["id"], set_={"posted": most, "limit": limit})
     changing.connection.execute(meter, sorted(rows, key=lambda row: str(row["id"])))
 
 
 def _counted(changing: Change, kind: _Kind, refs: Sequence[MeterRef], organization_id: str) -> Iterator[dict[str, Any]]:
     """Rows of meters with what was spent in their windows; none where nothing was."""
     by_owner, now_s = {ref.scope_id: ref for ref in refs}, changing.now_s
-    for owner, spent in changing.connection.execute(_spent(kind, list(by_owner), organization_id, now_s)):
+    for owner, spent in _spent(changing, kind, list(by_owner), organization_id).items():
         if spent:
             ref = by_owner[owner]
-            yield new_meter(ref, ref.row_id(now_s), organization_id, now_s) | {"limit": None, "posted": spent}
+            row = new_meter(ref, ref.row_id(now_s), organization_id, now_s)
+            yield row | {"limit": None if ref.limit is None else max(ref.limit, spent), "posted": spent}
 
 
-def _spent(kind: _Kind, owners: Sequence[str], organization_id: str, now_s: int) -> sa.Select[Any]:
-    """What each owner spent in the window that contains `now_s`: rows of owner and nano-USD."""
+def _spent(changing: Change, kind: _Kind, owners: Sequence[str], organization_id: str) -> Mapping[str, int]:
+    """What each owner spent in the window that contains this moment, in nano-USD."""
     scope, unit, window = kind
-    starts_at_s, ends_at_s = window.bounds_s(now_s)
+    starts_at_s, ends_at_s = window.bounds_s(changing.now_s)
     if scope is Scope.APP:
-        return _spent_by_app(unit, owners, organization_id, (starts_at_s, ends_at_s))
-    cost = _HOURS.cost_nusd + _HOURS.byok_cost_nusd if unit is Unit.SPEND else _HOURS.cost_nusd
-    owner = _OWNERS[scope]
+        apps = _spent_by_app(unit, owners, organization_id, (starts_at_s, ends_at_s))
+        return {owner: int(spent) for owner, spent in changing.connection.execute(apps)}
+    owner, spent = _OWNERS[scope], defaultdict[str, int](int)
     within = [_HOURS.organization_id == organization_id, owner.in_(owners), _HOURS.hour_s >= starts_at_s]
     if ends_at_s is not None:
         within.append(_HOURS.hour_s < ends_at_s)
-    return sa.select(owner, sa.func.sum(cost)).where(*within).group_by(owner)
+    queries = [sa.select(owner, sa.func.sum(_cost(_HOURS, unit))).where(*within).group_by(owner)]
+    if scope in _OF_RECEIPTS:
+        mixed = _mixed_hours(changing, organization_id, starts_at_s)
+        receipts = [_RECEIPTS.organization_id == organization_id, _OF_RECEIPTS[scope].in_(owners)]
+        for start in range(0, len(mixed), PAIRS_MAX):
+            queries += _instead(scope, unit, mixed[start : start + PAIRS_MAX], within, receipts)
+    for sign, query in zip((1, *(-1, 1) * len(queries)), queries, strict=False):
+        for who, amount in changing.connection.execute(query):
+            spent[who] += sign * int(amount)
+    return spent
+
+
+def _cost(columns: Any, unit: Unit) -> sa.ColumnElement[int]:
+    both: sa.ColumnElement[int] = columns.cost_nusd + columns.byok_cost_nusd
+    return both if unit is Unit.SPEND else columns.cost_nusd
+
+
+def _mixed_hours(changing: Change, organization_id: str, since_s: int) -> list[tuple[str, int]]:
+    """The hours in which a key may have been used in two workspaces: its roll-up stands under one of them.
+
+    A request belongs to the hour in which it came and to the workspace in which it was admitted, which may be a little later.
+    """
+    audit = schema.audit.c
+    moves = sa.select(audit.target, audit.created_at_s).where(
+        audit.organization_id == organization_id,
+        audit.created_at_s >= since_s - HOUR_S,
+        audit.action == MOVE,
+        audit.details.contains('"workspace_id"'),
+    )
+    hours = {
+        (key_hash, at_s // HOUR_S * HOUR_S + shift_s)
+        for key_hash, at_s in changing.connection.execute(moves)
+        for shift_s in (-HOUR_S, 0, HOUR_S)
+    }
+    return sorted(pair for pair in hours if pair[1] >= since_s)
+
+
+def _instead(
+    scope: Scope, unit: Unit, mixed: Sequence[tuple[str, int]], rolled_up: Sequence[Any], receipts: Sequence[Any]
+) -> Iterator[sa.Select[Any]]:
+    """Two sums: what the roll-ups of these hours of keys say, and what the receipts themselves say."""
+    hours = sa.or_(*((_HOURS.key_hash == key) & (_HOURS.hour_s == hour_s) for key, hour_s in mixed))
+    rolled = _OWNERS[scope]
+    yield sa.select(rolled, sa.func.sum(_cost(_HOURS, unit))).where(*rolled_up, hours).group_by(rolled)
+    times = sa.or_(
+        *(
+            (_RECEIPTS.key_hash == key) & _RECEIPTS.created_at_ms.between(hour_s * 1000, (hour_s + HOUR_S) * 1000 - 1)
+            for key, hour_s in mixed
+        )
+    )
+    owner = _OF_RECEIPTS[scope]
+    yield sa.select(owner, sa.func.sum(_cost(_RECEIPTS, unit))).where(*receipts, times).group_by(owner)
 
 
 def _spent_by_app(
     unit: Unit, owners: Sequence[str], organization_id: str, bounds_s: tuple[int, int | None]
 ) -> sa.Select[Any]:
-    cost = _RECEIPTS.cost_nusd + _RECEIPTS.byok_cost_nusd if unit is Unit.SPEND else _RECEIPTS.cost_nusd
     names = [owner.removeprefix(f"{organization_id}/") for owner in owners]
     within = [
         _RECEIPTS.organization_id == organization_id,
@@ -115,4 +179,4 @@ def _spent_by_app(
     if bounds_s[1] is not None:
         within.append(_RECEIPTS.created_at_ms < bounds_s[1] * 1000)
     owner: sa.ColumnElement[Any] = sa.literal(f"{organization_id}/") + _RECEIPTS.app
-    return sa.select(owner, sa.func.sum(cost)).where(*within).group_by(_RECEIPTS.app)
+    return sa.select(owner, sa.func.sum(_cost(_RECEIPTS, unit))).where(*within).group_by(_RECEIPTS.app)

@@ -353,8 +353,14 @@ def _refuse_used(connection: sa.Connection, workspace_id: str) -> None:
     live = sa.select(keys.hash).where(keys.workspace_id == workspace_id, keys.deleted_at_s.is_(None))
     if connection.execute(live).first() is not None:
         raise BadRequest("the workspace still has keys", remedy="delete its keys first")
-    for assigned in (schema.guardrail_keys, schema.guardrail_members):
-        used = sa.select(assigned.c.id).join(schema.guardrails, guardrails.id == assigned.c.guardrail_id)
+    of_keys, of_members = schema.guardrail_keys.c, schema.guardrail_members.c
+    for used in (
+        sa.select(of_keys.id)
+        .join(schema.guardrails, guardrails.id == of_keys.guardrail_id)
+        .join(schema.api_keys, keys.hash == of_keys.key_hash)
+        .where(keys.deleted_at_s.is_(None)),
+        sa.select(of_members.id).join(schema.guardrails, guardrails.id == of_members.guardrail_id),
+    ):
         if connection.execute(used.where(guardrails.workspace_id == workspace_id)).first() is not None:
             raise BadRequest(
                 "guardrails of the workspace are assigned to keys or members", remedy="unassign or delete them first"
@@ -374,6 +380,9 @@ def _refuse_owners(connection: sa.Connection, workspace_id: str, member_ids: Seq
 
 
 def _clear(connection: sa.Connection, workspace_id: str) -> None:
+    rules = sa.select(schema.guardrails.c.id).where(schema.guardrails.c.workspace_id == workspace_id)
+    assigned = schema.guardrail_keys  # to keys that were deleted by an older version, which left them behind
+    connection.execute(sa.delete(assigned).where(assigned.c.guardrail_id.in_(rules)))
     for table in (_PLACES, schema.guardrails, schema.provider_credentials):
         connection.execute(sa.delete(table).where(table.c.workspace_id == workspace_id))
     for limits in (schema.budgets, schema.rates):

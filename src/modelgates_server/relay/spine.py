@@ -63,7 +63,7 @@ class Relay:
 
     async def answer(self, caller: Caller, ask: Ask, incoming: Incoming) -> Answer:
         """Answer a Messages request: raises a refusal or UpstreamFailed, or gives an answer past its commit point."""
-        route, origin, reserved = await self._admitted(caller, ask, incoming)
+        caller, route, origin, reserved = await self._admitted(caller, ask, incoming)
         ask, plan = route.ask, route.plan
         if reserved.dear:
             plan = plan.without(reserved.dear, "the budget cannot pay what it may cost here")
@@ -81,16 +81,18 @@ class Relay:
             exchange.abandon(free=self.stopping.now)
             raise
 
-    async def _admitted(self, caller: Caller, ask: Ask, incoming: Incoming) -> tuple[Route, Origin, Reserved]:
-        """Plan and hold under one policy: when that changes in between, plan again."""
+    async def _admitted(self, caller: Caller, ask: Ask, incoming: Incoming) -> tuple[Caller, Route, Origin, Reserved]:
+        """Plan and hold under one policy, that of the caller it gives: when it changes in between, plan again."""
         for _ in range(STALE_TRIES_MAX):
             route = await self.router.route(caller, ask, incoming)
             origin = self._origin(caller, route, incoming)
             exact = partial(self._exact, route, incoming, client_faults=False)
             try:
-                return route, origin, await self.funds.reserve(caller, route.ask, route.plan.endpoints, origin, exact)
+                reserved = await self.funds.reserve(caller, route.ask, route.plan.endpoints, origin, exact)
             except PolicyChanged as changed:
                 caller = changed.caller
+            else:
+                return caller, route, origin, reserved
         raise StoreUnavailable
 
     async def count(self, caller: Caller, ask: Ask, incoming: Incoming) -> int:

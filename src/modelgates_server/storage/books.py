@@ -106,9 +106,11 @@ _SUMS: Final = {
             FROM entries WHERE kind IN {_USE} OR kind = 'overrun'
         ) AS both_sides GROUP BY id HAVING SUM(amount) <> 0
     """,
-    "limits": """
+    "limits": f"""
         SELECT 'meter ' || id || ' carries ' || posted || ' and holds ' || held || ', above its limit ' || "limit"
-        FROM meters WHERE unit = 'nusd' AND "limit" IS NOT NULL AND posted + held > "limit"
+        FROM meters m WHERE unit = 'nusd' AND "limit" IS NOT NULL AND posted + held > "limit"
+            AND NOT ({_CREDIT} AND posted + held <= "limit" + COALESCE((
+                SELECT SUM(amount_nusd) FROM entries WHERE kind = 'correction' AND debit = 'customer:' || m.scope_id), 0))
     """,
     "meters": """
         SELECT 'meter ' || id || ' does not say what it counts: ' || scope || ' ' || scope_id || ' ' || unit || ' ' || "window"
@@ -146,12 +148,13 @@ _SUMS: Final = {
 _USED: Final = {
     "key": ("key_hash", "activity_hours"),
     "member": ("member_id", "activity_hours"),
-    "seat": ("workspace_id || '/' || member_id", "activity_hours"),
-    "workspace": ("workspace_id", "activity_hours"),
+    "seat": ("workspace_id || '/' || member_id", "generations"),
+    "workspace": ("workspace_id", "generations"),
     "organization": ("organization_id", "activity_hours"),
     "app": ("organization_id || '/' || app", "generations"),
 }
-"""Whose use a row is, for each scope, and where it is added up. Windows begin at full hours, so roll-ups are exact."""
+"""Whose use a row is, for each scope, and where it is added up. Windows begin at full hours, so roll-ups are exact; but the hour in
+which a key moves to another workspace stands under one of them."""
 
 _SINCE: Final = """
     SELECT scope, scope_id, CASE include_byok WHEN 0 THEN 'nusd' ELSE 'spend' END AS unit, "window",
@@ -198,7 +201,7 @@ def _window(scope: str) -> str:
     The cast lets SQLite make an index for the join: it does for text, and not for an expression.
     """
     owner, source = _USED[scope]
-    time = "hour_s" if source == "activity_hours" else "created_at_ms / 1000"
+    time = "hour_s" if source == "activity_hours" else "created_at_ms / 3600000 * 3600"
     return f"""
         SELECT 'meter ' || id || ' is charged ' || posted || ' nano-USD, the use of its window makes ' || used FROM (
             SELECT m.id, m.scope, m.scope_id, m.unit, m."window", m.starts_at_s, m.posted,

@@ -38,6 +38,15 @@ async def test_amounts_keep_every_digit(front: Front) -> None:
 
 
 @pytest.mark.parametrize(
+    ("sent", "kept"), [(0.1 + 0.2, 0.3), (100 / 3, 33.333333333), (0.7000000000000001, 0.7), (1e-9, 1e-9), (0.0, 0)]
+)
+async def test_what_a_script_calculated_is_cut_to_nano_dollars(front: Front, sent: float, kept: float) -> None:
+    """Floats carry noise behind the ninth place; a limit is never more than was meant."""
+    made = await make(front, limit=sent)
+    assert made["data"]["limit"] == kept
+
+
+@pytest.mark.parametrize(
     ("body", "path"),
     [
         ({}, "name"),
@@ -46,7 +55,7 @@ async def test_amounts_keep_every_digit(front: Front) -> None:
         ({"name": "k", "limit": "12"}, "limit"),
         ({"name": "k", "limit": -1}, "limit"),
         ({"name": "k", "limit": 1000001}, "limit"),
-        ({"name": "k", "limit": 0.1234567891}, "limit"),
+        ({"name": "k", "limit": 0.0000000009}, "limit"),
         ({"name": "k", "limit": 1, "limit_reset": "hourly"}, "limit_reset"),
         ({"name": "k", "requests_per_minute": 1.5}, "requests_per_minute"),
         ({"name": "k", "requests_per_minute": True}, "requests_per_minute"),

@@ -183,6 +183,19 @@ def test_whose_key_is_in_a_workspace_has_a_place_there(either: Estate) -> None:
         assert len(connection.execute(sa.select(schema.workspace_members)).all()) == 2
 
 
+def test_a_deleted_key_keeps_no_workspace(either: Estate) -> None:
+    """What was assigned to it goes with it, so that nothing stands in the way that nobody can see."""
+    row = create(either)
+    rules = create_guardrail(either.engine, either.org, row.id, Rules("Strict"), "test", either.now_s)
+    keys = [either.key()[1], either.key()[1]]
+    for key in keys:
+        assign_keys(either.engine, either.org, rules.id, [key.hash], "test", either.now_s)
+        with pytest.raises(BadRequest, match="assigned"):
+            delete(either, row.id)
+        delete_key(either.engine, either.org, key.hash, "test", either.now_s)
+    delete(either, row.id)
+
+
 def test_a_foreign_workspace_is_unknown(estate: Estate) -> None:
     """By id, for everything that can be done with one; and foreign people cannot join ours."""
     foreign, row = estate.foreign, create(estate)
