@@ -137,12 +137,26 @@ class MoneyRefused(ModelGatesError):
 
 
 class RateRefused(ModelGatesError):
-    """A rate limit was reached. `retry_after_s` is between 1 and 60."""
+    """A rate limit was reached. `retry_after_s` is between 1 and 60; `limit` and `resets_at_s` (Unix) are None where nobody knows."""
 
-    def __init__(self, message: str, *, scope: str, retry_after_s: int) -> None:
+    def __init__(
+        self, message: str, *, scope: str, retry_after_s: int, limit: int | None = None, resets_at_s: int | None = None
+    ) -> None:
         super().__init__(message)
         self.scope = scope
         self.retry_after_s = max(1, min(60, retry_after_s))
+        self.limit = limit
+        self.resets_at_s = resets_at_s
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the answer says beside its body (product-surface 2); the reset is in Unix milliseconds."""
+        said = {"retry-after": str(self.retry_after_s)}
+        if self.limit is not None:
+            said |= {"x-ratelimit-limit": str(self.limit), "x-ratelimit-remaining": "0"}
+        if self.resets_at_s is not None:
+            said["x-ratelimit-reset"] = str(self.resets_at_s * 1000)
+        return said
 
 
 class TookTooLong(ModelGatesError):

@@ -183,6 +183,7 @@ async def test_a_key_may_ask_64_times_a_minute(managed: Managed) -> None:
 
     assert [one.status for one in told] == [200] * 64 + [429]
     assert 1 <= int(told[-1].headers["retry-after"]) <= 60
+    assert (told[-1].headers["x-ratelimit-limit"], told[-1].headers["x-ratelimit-remaining"]) == ("64", "0")
     assert (await managed.post("/analytics/query", body, key=managed.new_key())).status == 200
 
 

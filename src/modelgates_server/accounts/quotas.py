@@ -73,6 +73,7 @@ class Quotas:
                     f"There may be {quota.per_minute} {quota.subject} a minute. Try again in {wait_s} s.",
                     scope="key",
                     retry_after_s=wait_s,
+                    limit=quota.per_minute,
                 )
             asked.append(now_s)
 

@@ -61,7 +61,7 @@ def render(error: Exception) -> Answer:
     if not isinstance(error, errors.ModelGatesError):
         return fault(500, INTERNAL_MESSAGE)
     status = status_of(error)
-    headers = {"retry-after": str(error.retry_after_s)} if isinstance(error, errors.RateRefused) else None
+    headers = error.headers if isinstance(error, errors.RateRefused) else None
     if status == 500:
         return fault(500, INTERNAL_MESSAGE)
     return fault(status, error.message, {"remedy": error.remedy} if error.remedy else None, headers)

@@ -105,7 +105,7 @@ def render(error: BaseException, request_id: str) -> Rendered:
     form = next(_FORMS[cls] for cls in type(error).__mro__ if cls in _FORMS)
     headers = (JSON, *form.headers)
     if isinstance(error, errors.RateRefused):
-        headers = (*headers, (b"retry-after", b"%d" % error.retry_after_s))
+        headers = (*headers, *((name.encode(), value.encode()) for name, value in error.headers.items()))
     details = None
     if isinstance(error, errors.MoneyRefused):
         details = _money_details(error)

@@ -65,12 +65,14 @@ def rate_refused(refused: Refusal, now_s: float) -> RateRefused:
         message = (
             f"The limit of {who} is reached: {refused.limit} {what} at the same time; try again when one has ended."
         )
-        return RateRefused(message, scope=str(refused.scope), retry_after_s=PARALLEL_RETRY_S)
+        return RateRefused(message, scope=str(refused.scope), retry_after_s=PARALLEL_RETRY_S, limit=refused.limit)
     wait_s = max(1, int((refused.resets_at_s or now_s + 60) - now_s) + 1)
     return RateRefused(
         f"The rate limit of {who} is reached ({refused.limit} {refused.unit} a minute); try again in {min(60, wait_s)} s.",
         scope=str(refused.scope),
         retry_after_s=wait_s,
+        limit=refused.limit,
+        resets_at_s=refused.resets_at_s,
     )
 
 

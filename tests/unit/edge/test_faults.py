@@ -60,6 +60,14 @@ def test_a_refused_rate_says_how_long_to_wait() -> None:
     assert (b"retry-after", b"60") in render(SAMPLES[errors.RateRefused], "gen-1").headers
 
 
+def test_a_refused_rate_says_which_limit_it_was() -> None:
+    """In the headers that OpenRouter's clients read; the reset is in milliseconds."""
+    error = errors.RateRefused("no", scope="key", retry_after_s=5, limit=100, resets_at_s=1_800_000_060)
+    told = dict(render(error, "gen-1").headers)
+    assert (told[b"x-ratelimit-limit"], told[b"x-ratelimit-remaining"]) == (b"100", b"0")
+    assert told[b"x-ratelimit-reset"] == b"1800000060000"
+
+
 STATUSES = {
     "unreachable": 503, "stale": 503, "reset": 502, "timeout": 504, "rate_limit": 429, "ramp": 429, "quota": 429, "overloaded": 529,
     "upstream": 502, "misconfigured": 503, "region": 503, "account": 503, "absent": 404, "not_offered": 502, "too_large": 413,
