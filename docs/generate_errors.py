@@ -77,7 +77,8 @@ REMEDIES: dict[type[ModelGatesError], str] = {
     errors.NotPermitted: "Use another model, or have the key's guardrail changed.",
     errors.NoEndpoint: "The message has the reason for each endpoint: loosen the wish or add a provider.",
     errors.MoneyRefused: "`details` names the scope, what is left and when it resets: wait, ask for less, or have the limit raised.",
-    errors.RateRefused: "Send it again after `retry-after` seconds; `x-ratelimit-limit`, `-remaining` and `-reset` (Unix milliseconds) tell the limit.",
+    errors.RateRefused: "Send it again after `retry-after` seconds; `x-ratelimit-limit`, `-remaining` and `-reset` (Unix milliseconds)"
+    " tell the limit.",
     errors.TookTooLong: "Ask for a shorter time or fewer groups.",
     errors.Draining: "Send it again: another process, or the same one after its restart, takes it.",
     errors.UpstreamFailed: "See the next table; `modelgates explain gen-…` tells every attempt.",

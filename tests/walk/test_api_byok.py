@@ -11,6 +11,8 @@ import pytest_asyncio
 from tests.support.gateway import Gateway, Told, open_gateway
 from tests.support.own import OWN
 
+from modelgates_server.management.keys import delete_key
+
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 FIELDS = {
@@ -126,6 +128,19 @@ async def test_only_management_keys_see_credentials(house: Gateway) -> None:
             for key in (house.key, "sk-mg-v1-nobody")]  # fmt: skip
 
     assert [one.status for one in told] == [403, 401] * 3
+    assert (await call(house, "DELETE", f"/{row['id']}")).status == 200
+
+
+async def test_what_was_read_can_be_sent_back(house: Gateway) -> None:
+    """Also when a key that it names is gone by now; a new name that means nothing is refused."""
+    _, key_hash = house.new_key_row()
+    row = await made(house, allowed_api_key_hashes=[key_hash])
+    with house.engine() as (engine, now_s):
+        delete_key(engine, house.initialised.organization_id, key_hash, "test", now_s)
+    hashes = {"allowed_api_key_hashes": row["allowed_api_key_hashes"]}
+    kept = await call(house, "PATCH", f"/{row['id']}", hashes)
+    assert (kept.status, kept.json["data"]["allowed_api_key_hashes"]) == (200, [key_hash])
+    assert (await call(house, "PATCH", f"/{row['id']}", {"allowed_api_key_hashes": ["f" * 64]})).status == 404
     assert (await call(house, "DELETE", f"/{row['id']}")).status == 200
 
 

@@ -43,6 +43,10 @@ async def test_a_guardrail_lives_from_post_to_delete(gateway: Gateway) -> None:
     assert (await done(gateway, "PATCH", path, {}))["data"] == (await done(gateway, "GET", path))["data"] == changed
     page = await done(gateway, "GET", "/guardrails")
     assert (page["data"], page["total_count"]) == ([changed], 1)
+    for name in ("limit_usd", "reset_interval"):
+        without = (await done(gateway, "PATCH", path, {name: None}))["data"]
+        assert (without["limit_usd"], without["reset_interval"]) == (None, None)
+        await done(gateway, "PATCH", path, {"limit_usd": 5, "reset_interval": "daily"})
     await done(gateway, "DELETE", path)
     assert (await manage(gateway, "GET", path)).status == 404
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.gateway import Gateway, ask, open_gateway, until
+from tests.support.gateway import Gateway, Told, ask, open_gateway, until
 from tests.support.own import own
 from tests.support.store import USD
 from tests.walk.managing import done
 from tests.walk.test_budgets import Ruler
 
+from modelgates_server.errors import BadRequest, NotFound
 from modelgates_server.limits import Scope, Window
+from modelgates_server.management.assignments import assign_keys, unassign_keys
+from modelgates_server.management.budgets import Budget, set_budget
 from modelgates_server.management.credits import adjust_credits
 from modelgates_server.management.guardrails import default_guardrail_id, update_guardrail
 from modelgates_server.management.keys import update_key
@@ -135,3 +140,81 @@ async def test_limits_below_what_was_used_are_no_damage(gateway: Gateway, ruler:
 
     refused = await gateway.send(ask())
     assert refused.status == 402
+
+
+class Restless:
+    """Somebody who changes everything that limits requests, at random, while these run."""
+
+    def __init__(self, ruler: Ruler, places: tuple[str, str], keys: list[str], dice: random.Random) -> None:
+        self.ruler, self.places, self.keys, self.dice = ruler, places, keys, dice
+        self.member = ruler.member().id
+        self.rails = [ruler.guardrail(f"Guardrail {number}", 50 * USD) for number in range(2)]
+
+    def change_something(self) -> None:
+        """One change; some are refused, because they make no sense together."""
+        with suppress(BadRequest, NotFound):
+            self.dice.choice(
+                (self._limit, self._move, self._switch, self._budget, self._guardrail, self._assign, self._rates)
+            )()
+
+    def _limit(self) -> None:
+        limit, reset = self.dice.choice(((None, None), (20 * USD, None), (20 * USD, "daily"), (30 * USD, "weekly")))
+        self._key(limit_nusd=limit, limit_reset=reset, include_byok_in_limit=self.dice.random() < 0.5)
+
+    def _move(self) -> None:
+        self._key(workspace_id=self.dice.choice(self.places))
+
+    def _switch(self) -> None:
+        self._key(disabled=self.dice.random() < 0.2)
+
+    def _budget(self) -> None:
+        scope, owner = self.dice.choice(
+            (
+                (Scope.WORKSPACE, self.dice.choice(self.places)),
+                (Scope.MEMBER, self.member),
+                (Scope.ORGANIZATION, self.ruler.org),
+            )
+        )
+        limit, mode = self.dice.choice((None, 40 * USD)), self.dice.choice(("hard", "soft"))
+        window = self.dice.choice((Window.DAY, Window.WEEK, Window.MONTH))
+        self.ruler.do(set_budget, Budget(scope, owner, window, limit, mode, self.dice.random() < 0.5))
+
+    def _guardrail(self) -> None:
+        which = self.dice.choice((*self.rails, *map(default_guardrail_id, self.places)))
+        said = {"limit_nusd": 40 * USD, "reset_interval": self.dice.choice(("daily", "weekly", "monthly"))}
+        self.ruler.do(update_guardrail, which, said | {"mode": self.dice.choice(("hard", "soft"))})
+
+    def _assign(self) -> None:
+        whom = self.dice.choice((assign_keys, unassign_keys))
+        self.ruler.do(whom, self.dice.choice(self.rails), [self.dice.choice(self.keys)])
+
+    def _rates(self) -> None:
+        self._key(parallel_max=self.dice.choice((None, 2, 8)), requests_per_minute=self.dice.choice((None, 500)))
+
+    def _key(self, **changes: Any) -> None:
+        self.ruler.do(update_key, self.dice.choice(self.keys), changes)
+
+
+async def test_whatever_changes_meanwhile_the_books_agree(
+    gateway: Gateway, ruler: Ruler, places: tuple[str, str]
+) -> None:
+    """A hundred requests, some of which fail or are left, under changes of everything: meters, receipts and roll-ups say the same."""
+    dice = random.Random(20261126)
+    keys = [gateway.new_key_row(f"key {number}") for number in range(4)]
+    restless = Restless(ruler, places, [key_hash for _, key_hash in keys], dice)
+    running = []
+    for _ in range(100):
+        control = dice.choice(({"delay_s": 0.1}, {"delay_s": 0.4}, {}, {"status": 500}, {"status": 529}))
+        body = ask(stream=dice.random() < 0.5)
+        one = asyncio.create_task(gateway.send(body, key=dice.choice(keys)[0], simulate=control))
+        running.append(one)
+        if dice.random() < 0.1:
+            asyncio.get_running_loop().call_later(dice.random() * 0.3, one.cancel)
+        await asyncio.sleep(dice.random() * 0.02)
+        await asyncio.to_thread(restless.change_something)
+    told = [one for one in await asyncio.gather(*running, return_exceptions=True) if isinstance(one, Told)]
+    await gateway.settled()
+
+    assert {one.status for one in told} <= {200, 401, 402, 429, 500, 502, 503, 529}
+    assert sum(one.status == 200 for one in told) > 10
+    assert gateway.rows("SELECT id FROM meters WHERE posted < 0 OR unit = 'parallel' AND posted <> 0") == []
