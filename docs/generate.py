@@ -20,8 +20,8 @@ CONFIGURATION = """# Configuration
 *Generated from the code by `make docs`.*
 
 ModelGates reads `./modelgates.toml`, or the file named by `--config` or `MODELGATES_CONFIG`. Without a file it runs on
-defaults. Every setting is also an environment variable; a variable wins over the file, a flag wins over both. An
-unknown key, a wrong type or a secret that cannot be read is refused at the start, with the line and a hint.
+defaults. Every setting is also an environment variable; a variable wins over the file (an empty one counts as unset), a flag
+wins over both. An unknown key, a wrong type or a secret that cannot be read is refused at the start, with the line and a hint.
 
 ```toml
 [server]

@@ -226,6 +226,7 @@ async def _recover(ledger: Ledger, store: Store, folder: Path) -> None:
 
 
 async def _book_all(ledger: Ledger, store: Store, limit_s: float) -> None:
+    """Wait for what is owed. While the store is away that is settlements: a farewell is given up, and the lease runs out."""
     ledger.farewell()
     if not await store.writer.drain(limit_s):
         log.error("store_did_not_drain")

@@ -235,7 +235,7 @@ async def test_the_default_guardrail_of_a_workspace_holds_for_everybody(house: G
         ("/guardrails/budgets", {"owner": "organization", "amount": "5", "interval": "lifetime"}, "for life"),
         ("/guardrails/budgets/lift", {"scope": "x", "interval": "daily"}, "There is no such budget."),
         ("/guardrails/rates", {"paced": "organization", "requests_per_minute": "0"}, "must be a whole number"),
-        ("/guardrails", {"name": ""}, "Name must have from 1"),
+        ("/guardrails", {"name": ""}, "A guardrail needs a name"),
         ("/guardrails", {"name": "g", "limit": "5"}, "needs both"),
         ("/guardrails", {"name": "g", "ignored_models": "claude-typo"}, "there is no model"),
         (PREVIEW, {"what": "odd"}, "There is nothing to look back at"),

@@ -10,13 +10,16 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from modelgates_server.alerts import outbox
 from modelgates_server.alerts.message import mail, webhook_body, webhook_headers
+from modelgates_server.alerts.outage import Outage
 from modelgates_server.alerts.outbox import Alert, Kind, Parcel, Severity, Told
+from modelgates_server.alerts.words import plain_reason
 from modelgates_server.clock import Clock, new_id
 from modelgates_server.errors import BadRequest, SealBroken, StoreUnavailable
 from modelgates_server.outbound.http import Outbound, OutboundError
@@ -77,6 +80,9 @@ class Courier:
     clock: Clock
     origin: str
     webhook_s: float = WEBHOOK_S
+    _outage: Outage = field(
+        default_factory=partial(Outage, "deliveries_wait_for_the_store"), init=False, repr=False, compare=False
+    )
 
     async def deliver_due(self) -> int:
         """Send what is due, all at once; give how much that was. While the store is away nothing is."""
@@ -84,8 +90,9 @@ class Courier:
             parcels = await asyncio.to_thread(outbox.claim, self.engine, self.clock.now_s())
             await asyncio.gather(*map(self._deliver, parcels))
         except StoreUnavailable as error:
-            log.info("deliveries_wait_for_the_store", extra={"reason": error.message})
+            self._outage.note(error)
             return 0
+        self._outage.note(None)
         return len(parcels)
 
     async def test(self, channel: Mapping[str, Any]) -> None:
@@ -101,7 +108,7 @@ class Courier:
         except NotTaken as error:
             await self._failed(parcel, str(error), for_good=error.lasting)
         except Exception as error:
-            log.exception("alert_delivery_failed", extra={"alert": parcel.told.id, "channel": parcel.channel_id})
+            log.exception("alert_delivery_broken", extra={"alert": parcel.told.id, "channel": parcel.channel_id})
             await self._failed(parcel, f"{type(error).__name__} inside the gateway; its log says more")
         else:
             await asyncio.to_thread(outbox.delivered, self.engine, parcel, self.clock.now_s())
@@ -145,7 +152,7 @@ class Courier:
         except TimeoutError as error:
             raise NotTaken(f"no answer within {self.webhook_s:g} s") from error
         except OutboundError as error:
-            raise NotTaken(f"{error.kind}: {error}") from error
+            raise NotTaken(plain_reason(str(error))) from error
         except BadRequest as error:
             raise NotTaken(error.message, lasting=True) from error
         if 300 <= reply.status < 400:
@@ -161,6 +168,6 @@ class Courier:
             message = mail(told, sender, recipients, self.origin, self.clock.now_s())
             await asyncio.to_thread(server.send, message)
         except MailError as error:
-            raise NotTaken(str(error), lasting=error.lasting) from error
+            raise NotTaken(plain_reason(str(error)), lasting=error.lasting) from error
         except ValueError as error:
             raise NotTaken(f"no mail can be addressed like that: {error}", lasting=True) from error

@@ -88,6 +88,13 @@ class Parcel:
     attempts: int
     channel: Mapping[str, Any] | None
 
+    @property
+    def kind(self) -> str:
+        """What the channel is: webhook or email, removed when it is gone. The operator's own have it in their ids."""
+        if self.channel is not None:
+            return str(self.channel["kind"])
+        return self.channel_id.partition(":")[2] or "removed"
+
 
 @dataclass(frozen=True, slots=True)
 class Outbox:
@@ -168,7 +175,10 @@ def delivered(engine: sa.Engine, parcel: Parcel, now_s: float) -> None:
 
 
 def failed(engine: sa.Engine, parcel: Parcel, reason: str, now_s: float, *, for_good: bool = False) -> None:
-    """Note a failed attempt: the next one is planned, or the delivery is given up, which the list of alerts shows."""
+    """Note a failed attempt: the next one is planned, or the delivery is given up. The list of alerts shows both.
+
+    The log tells of the first attempt that failed, and of the end.
+    """
     given_up = for_good or parcel.attempts > len(RETRY_AFTER_S)
     next_at_s = None if given_up else int(now_s) + RETRY_AFTER_S[parcel.attempts - 1]
     told = visible(redacted(reason), ERROR_CHARACTERS_MAX)
@@ -176,9 +186,11 @@ def failed(engine: sa.Engine, parcel: Parcel, reason: str, now_s: float, *, for_
         mine = (*_mine(parcel), _DELIVERIES.attempts == parcel.attempts)  # unless its lease ran out and another has it
         values = {"next_at_s": next_at_s, "last_error": told}
         connection.execute(sa.update(schema.alert_deliveries).where(*mine).values(values))
+    facts = {"alert": parcel.told.id, "channel": parcel.channel_id, "kind": parcel.kind, "reason": told}
     if given_up:
-        facts = {"alert": parcel.told.id, "channel": parcel.channel_id, "attempts": parcel.attempts, "reason": told}
-        log.warning("alert_delivery_given_up", extra=facts)
+        log.warning("alert_delivery_given_up", extra=facts | {"attempts": parcel.attempts})
+    elif parcel.attempts == 1:
+        log.warning("alert_delivery_failed", extra=facts | {"again_in_s": RETRY_AFTER_S[0]})
 
 
 def prune(engine: sa.Engine, now_s: float) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from datetime import UTC, datetime
 from typing import Final
 
@@ -11,6 +13,10 @@ from modelgates_server.privacy import visible
 
 NAME_CHARACTERS_MAX: Final = 80
 _CENT_NUSD: Final = NUSD_PER_USD // 100
+
+_PYTHONS_NAME: Final = re.compile(r"\A(?:[A-Z]\w+|gaierror): (?=.)")
+_NUMBERED: Final = re.compile(r"\A(?:Multiple exceptions: )?\[Errno (-?\d+)\] (.+)")
+_OPENSSL: Final = re.compile(r"\[SSL: \w+\] | \(_ssl\.c:\d+\)")
 
 PERIODS: Final = {Window.DAY: "daily", Window.WEEK: "weekly", Window.MONTH: "monthly", Window.LIFE: "lifetime"}
 
@@ -83,3 +89,13 @@ def dollars(nusd: int) -> str:
 def moment(unix_s: int) -> str:
     """Write a time in UTC."""
     return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def plain_reason(text: str) -> str:
+    """Say why a connection failed as people do: ``connection refused``, without Python's names and numbers for it."""
+    text = _OPENSSL.sub("", _PYTHONS_NAME.sub("", text))
+    found = _NUMBERED.match(text)
+    if found is None:
+        return text
+    why = os.strerror(int(found[1])) if found[2].startswith("Connect call failed") else found[2]  # asyncio's words
+    return why[:1].lower() + why[1:]

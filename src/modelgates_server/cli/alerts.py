@@ -20,7 +20,9 @@ from modelgates_server.outbound.guard import Guard
 from modelgates_server.outbound.http import Outbound
 
 if TYPE_CHECKING:
-    from modelgates_server.management.alerts import AlertRow, Channel
+    from collections.abc import Mapping
+
+    from modelgates_server.management.alerts import AlertRow, Channel, Delivery
     from modelgates_server.management.settings import OrganizationSettings
 
 NONE, DEFAULT = "none", "default"
@@ -31,7 +33,8 @@ def show(options: Options, limit: int, *, everything: bool) -> Report:
     """List alerts, newest first."""
     with opened(options) as place:
         found = work.list_alerts(place.engine, place.organization_id, 0, limit, open_only=not everything)
-    text = "\n\n".join(map(_told, found.rows)) or "There is nothing to see to."
+        targets = {row.id: row.target for row in work.list_channels(place.engine, place.organization_id)}
+    text = "\n\n".join(_told(row, targets) for row in found.rows) or "There is nothing to see to."
     return Report({"data": [_data(row) for row in found.rows], "total_count": found.total}, text)
 
 
@@ -140,15 +143,20 @@ def _wishes(now: OrganizationSettings, usual: tuple[int, ...]) -> str:
     return facts((("Limits", of_limits), ("Credit", low)))
 
 
-def _told(row: AlertRow) -> str:
+def _told(row: AlertRow, targets: Mapping[str, str]) -> str:
     state = "" if row.cleared_at_s is None else ", seen to"
     lines = [f"{moment(row.created_at_s)}  {row.severity}{state}  {row.id}", f"  {clean(row.message)}"]
-    lines += [
-        f"  not delivered to {clean(delivery.channel_id)} after {delivery.attempts} attempts: {clean(delivery.error)}"
-        for delivery in row.deliveries
-        if delivery.state == "failed"
-    ]
+    undelivered = [one for one in row.deliveries if one.state == "failed" or (one.state == "pending" and one.attempts)]
+    lines += [f"  {_undelivered(one, targets.get(one.channel_id, one.channel_id))}" for one in undelivered]
     return "\n".join(lines)
+
+
+def _undelivered(delivery: Delivery, to: str) -> str:
+    """How a delivery stands that was tried: given up, or tried again. `to` is the channel's target, or its id when it is gone."""
+    if delivery.state == "failed":
+        return f"not delivered to {clean(to)} after {delivery.attempts} attempts: {clean(delivery.error)}"
+    tried = "once" if delivery.attempts == 1 else f"{delivery.attempts} times"
+    return f"not yet delivered to {clean(to)}: {clean(delivery.error or 'there is no answer yet')} (tried {tried})"
 
 
 def _data(row: AlertRow) -> dict[str, Any]:

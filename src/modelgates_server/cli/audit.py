@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from modelgates_server.cli.files import write_lines
+from modelgates_server.cli.files import write_new_lines
 from modelgates_server.cli.frame import EXIT_FAILED, Options, Report
 from modelgates_server.cli.local import opened
 from modelgates_server.cli.output import moment, noted, rfc3339
@@ -65,10 +65,10 @@ def verify(options: Options, file: Path | None) -> Report:
 
 
 def export(options: Options, target: Path) -> Report:
-    """Write the log with its signed head. Raises ConfigError when the file cannot be written."""
+    """Write the log with its signed head. Raises ConfigError when the file exists or cannot be written."""
     with opened(options) as place:
         lines = audit.export(place.engine, place.pepper, place.now_s)
-        rows = write_lines(target, (f"{line}\n" for line in lines)) - 1
+        rows = write_new_lines(target, (f"{line}\n" for line in lines)) - 1
     return Report({"file": str(target), "rows": rows}, f"{target}: {rows} rows and the signed head")
 
 

@@ -9,6 +9,7 @@ from modelgates_server.cli.frame import Options, Report
 from modelgates_server.cli.local import ACTOR, opened
 from modelgates_server.cli.output import dollars, in_usd, listing, moment
 from modelgates_server.cli.people import owner_id, owner_names
+from modelgates_server.errors import NotFound
 from modelgates_server.limits import Scope, Window
 from modelgates_server.management import budgets, rates
 from modelgates_server.management.budgets import Budget
@@ -50,11 +51,14 @@ def show(options: Options, scope: str | None, owner: str | None) -> Report:
 
 
 def clear(options: Options, scope: str, owner: str | None, window: str) -> Report:
-    """Lift a budget; there need not be one."""
+    """Lift a budget. Raises NotFound when there is none, so that a mistyped one is not taken for lifted."""
     with opened(options) as place:
         whose = owner_id(place, Scope(scope), owner)
         lifted = Budget(Scope(scope), whose, Window(window), None)
-        budgets.set_budget(place.engine, place.organization_id, lifted, ACTOR, place.now_s)
+        try:
+            budgets.lift_budget(place.engine, place.organization_id, lifted, ACTOR, place.now_s)
+        except NotFound as error:
+            raise NotFound(error.message, remedy="`modelgates budgets list` shows them") from error
     return Report({"deleted": True}, "The budget is lifted; what was spent stays counted.")
 
 

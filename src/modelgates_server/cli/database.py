@@ -10,10 +10,11 @@ from modelgates_server.cli.local import configured, existing, translated
 from modelgates_server.cli.output import table
 from modelgates_server.cli.reaching import reach
 from modelgates_server.clock import SystemClock
+from modelgates_server.errors import ConfigError
 from modelgates_server.storage import maintenance
 from modelgates_server.storage.engine import database_of
 from modelgates_server.storage.schema import SCHEMA_VERSION
-from modelgates_server.vault.secret import load_secret
+from modelgates_server.vault.secret import load_secret, make_private
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,17 +50,31 @@ def check(options: Options) -> Report:
 
 
 def backup(options: Options, target: Path | None) -> Report:
-    """Copy the database while it is in use. Raises ConfigError when the target exists."""
+    """Copy the database while it is in use; only the usual folder is made. Raises ConfigError when the target cannot be."""
     from modelgates_server.storage import backups  # noqa: PLC0415 - only where it is used
 
     config = configured(options)
     with translated():
         database = existing(config)
-        chosen = target or config.data_dir / "backups" / _file_name("db" if database.kind == "sqlite" else "jsonl.gz")
+        usual = config.data_dir / "backups"
+        chosen = target or usual / _file_name("db" if database.kind == "sqlite" else "jsonl.gz")
+        if chosen.absolute().parent == usual.absolute():
+            _make(usual)
         backups.backup(database, chosen)
     size = chosen.stat().st_size
     data = {"database": database.shown, "backup": str(chosen), "size_bytes": size}
     return Report(data, f"{chosen}: {size:,} bytes\n{_KEEP}")
+
+
+def _make(folder: Path) -> None:
+    """Make the folder of backups in the data directory, both for their owner only."""
+    try:
+        make_private(folder.parent)
+        make_private(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make the folder {folder}: {error.strerror}", remedy="name a file in a folder that exists"
+        ) from error
 
 
 def restore(options: Options, source: Path) -> Report:

@@ -11,9 +11,9 @@ from modelgates_server.cli.frame import Options, Report, warn
 from modelgates_server.cli.local import ACTOR, opened
 from modelgates_server.cli.output import dollars, in_usd, listing
 from modelgates_server.cli.people import owner_names
-from modelgates_server.errors import BadRequest
+from modelgates_server.errors import BadRequest, NotFound
 from modelgates_server.management import assignments, guardrails, keys, members, workspaces
-from modelgates_server.management.guardrails import Rules, default_guardrail_id, model_slugs
+from modelgates_server.management.guardrails import DEFAULT_PREFIX, Rules, default_guardrail_id, model_slugs
 from modelgates_server.management.shown import ZDR, guardrail_data
 from modelgates_server.money import nusd_from_usd
 
@@ -63,7 +63,7 @@ def update(options: Options, selector: str | None, default_of: str | None, wante
         if default_of is not None:
             space = workspaces.find_workspace(place.engine, place.organization_id, default_of)
             selector = default_guardrail_id(space.id)
-        before = guardrails.choose_guardrail(place.engine, place.organization_id, selector or "")
+        before = _chosen(place, selector or "")
         _check_budget(before.rules, changes)
         row = guardrails.update_guardrail(place.engine, place.organization_id, before.id, changes, ACTOR, place.now_s)
         return Report({"data": _data(row)}, _told(place, row))
@@ -138,7 +138,7 @@ def _counted(those: dict[str, int]) -> str:
 def delete(options: Options, selector: str) -> Report:
     """Delete a guardrail and its assignments."""
     with opened(options) as place:
-        row = guardrails.choose_guardrail(place.engine, place.organization_id, selector)
+        row = _chosen(place, selector)
         guardrails.delete_guardrail(place.engine, place.organization_id, row.id, ACTOR, place.now_s)
         text = f"{_name(place, row)} is deleted, with its assignments."
     return Report({"deleted": True, "id": row.id}, text)
@@ -149,10 +149,24 @@ def _whom(
 ) -> tuple[GuardrailRow, list[str], list[str]]:
     if not key and not member:
         raise BadRequest("there is nobody to assign", remedy="name --key or --member, also several times")
-    row = guardrails.choose_guardrail(place.engine, place.organization_id, selector)
+    row = _chosen(place, selector)
     hashes = [keys.find_key(place.engine, place.organization_id, one).hash for one in key]
     ids = [members.find_member(place.engine, place.organization_id, one).id for one in member]
     return row, hashes, ids
+
+
+def _chosen(place: Workplace, selector: str) -> GuardrailRow:
+    """Find a guardrail by id, name, or the name that the list shows for a default one. Raises NotFound, BadRequest for several."""
+    try:
+        return guardrails.choose_guardrail(place.engine, place.organization_id, selector)
+    except NotFound:
+        shown = owner_names(place).items()
+        ids = [id_ for id_, name in shown if name == selector and id_.startswith(DEFAULT_PREFIX)]
+        if not ids:
+            raise
+    if len(ids) > 1:
+        raise BadRequest(f"{len(ids)} guardrails have that name", remedy="name one by its id")
+    return guardrails.find_guardrail(place.engine, place.organization_id, ids[0])
 
 
 def _changes(place: Workplace, wanted: Wanted) -> dict[str, Any]:

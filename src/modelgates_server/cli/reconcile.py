@@ -130,7 +130,8 @@ def _as_text(account: Account, lines: Sequence[Line]) -> str:
         for line in lines
     ]
     cleared = sum(len(line.cleared) for line in lines)
-    told = f"\n{cleared} attempts of unknown fate are cleared." if cleared else ""
+    counted = "1 attempt of unknown fate is" if cleared == 1 else f"{cleared} attempts of unknown fate are"
+    told = f"\n{counted} cleared." if cleared else ""
     return f"{title}\n{table(_HEAD, rows, right=_MONEY)}{told}"
 
 
@@ -138,7 +139,8 @@ def _summary(lines: Sequence[Line]) -> str:
     if not lines:
         return "nothing was booked and nothing is reported"
     drift = sum(line.state == "drift" for line in lines)
-    return f"{drift} of {len(lines)} lines drift" if drift else f"{len(lines)} lines, nothing is unexplained"
+    counted, verb = (f"{len(lines)} lines", "drift") if len(lines) != 1 else ("1 line", "drifts")
+    return f"{drift} of {counted} {verb}" if drift else f"{counted}, nothing is unexplained"
 
 
 def _per_cent(line: Line) -> str:

@@ -46,6 +46,7 @@ def load_config(  # noqa: PLR0913 - where a configuration can come from
     ``./modelgates-data`` and `config_path` to ``./modelgates.toml`` if there is one. `with_keys` is for whoever calls
     providers: the others must work where the providers' keys are not to be had. Raises ConfigError, with the line.
     """
+    environ = _without_empty(environ)
     source = read_source(_config_path(config_path, environ, cwd), cwd, environ)
     _refuse_unknown(source)
     warnings = _variable_warnings(environ)
@@ -75,6 +76,12 @@ def load_config(  # noqa: PLR0913 - where a configuration can come from
     )
     _check_server(config.server, config.database.url)
     return config
+
+
+def _without_empty(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment without settings that are empty: a compose file passes on what nobody set like that."""
+    ours = {setting.environment for setting in SETTINGS}
+    return {name: value for name, value in environ.items() if name not in ours or value.strip()}
 
 
 def _config_path(named: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:

@@ -51,7 +51,10 @@ def who(actor: str, names: Mapping[str, str]) -> str:
 
 
 def parts(details: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """The details of a change as names and values in words: ``limit`` and ``$5.00``. Nothing for what is not said."""
+    """The details of a change as names and values in words: ``limit`` and ``$5.00``.
+
+    Nothing for what is not said, but ``none`` for a limit that is none.
+    """
     for name, value in details.items():
         words = name.removesuffix("_nusd").removesuffix("_s").removesuffix("_id").replace("_", " ")
         if isinstance(value, dict):
@@ -64,6 +67,8 @@ def parts(details: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tupl
             yield words, datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M UTC")
         elif isinstance(value, bool):
             yield words, "yes" if value else "no"
+        elif value is None and name == "limit_nusd":
+            yield words, "none"
         elif value is not None:
             text = json.dumps(value, ensure_ascii=False) if " " in str(value) else str(value)
             yield words, names.get(str(value), text)

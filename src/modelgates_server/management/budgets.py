@@ -87,12 +87,27 @@ def set_budget(engine: sa.Engine, organization_id: str, budget: Budget, actor: s
     Raises BadRequest for a limit or window that cannot be, NotFound when nobody of the organisation has that id.
     """
     with change(engine, now_s) as changing:
-        changing.bump_policy()
-        after = store_budget(changing, organization_id, budget)
-        details: dict[str, Any] = {"window": str(budget.window), "limit_nusd": budget.limit_nusd}
-        details |= {} if after is None else {"mode": after.mode, "include_byok": after.include_byok}
-        changing.note(Note(organization_id, actor, "budget.set", f"{budget.scope}:{budget.scope_id}", details))
-        return after
+        return _set(changing, organization_id, budget, actor)
+
+
+def lift_budget(engine: sa.Engine, organization_id: str, budget: Budget, actor: str, now_s: float) -> None:
+    """Lift a budget that is there, whatever limit is said. Raises NotFound when it is not: a mistyped one would leave the real one."""
+    budget = replace(budget, limit_nusd=None)
+    with change(engine, now_s) as changing:
+        wanted = _checked(changing.connection, organization_id, budget)
+        kin = find_budgets(changing.connection, organization_id, wanted.scope, wanted.scope_id)
+        if all(row.window is not wanted.window for row in kin):
+            raise NotFound("there is no such budget")
+        _set(changing, organization_id, budget, actor)
+
+
+def _set(changing: Change, organization_id: str, budget: Budget, actor: str) -> BudgetRow | None:
+    changing.bump_policy()
+    after = store_budget(changing, organization_id, budget)
+    details: dict[str, Any] = {"window": str(budget.window), "limit_nusd": budget.limit_nusd}
+    details |= {} if after is None else {"mode": after.mode, "include_byok": after.include_byok}
+    changing.note(Note(organization_id, actor, "budget.set", f"{budget.scope}:{budget.scope_id}", details))
+    return after
 
 
 def set_share(  # noqa: PLR0913 - whose, how much, how long, who and when

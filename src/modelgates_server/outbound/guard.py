@@ -97,9 +97,9 @@ class Guard:
         known = self._known(literal) if literal is not None else host in self._names
         if not known:
             if port not in PORTS:
-                raise _bad(f"must use port {' or '.join(map(str, PORTS))}")
+                raise _barred(f"must use port {' or '.join(map(str, PORTS))}")
             if literal is not None and is_special(literal):
-                raise _bad("leads to a private or reserved address")
+                raise _barred("leads to a private or reserved address")
             if literal is None:
                 _check_name(host)
         elif not 0 < port < 65536:
@@ -151,16 +151,23 @@ def _literal(host: str) -> Address | None:
 def _check_name(host: str) -> None:
     labels = host.split(".")
     if len(host) > 253 or not all(map(_LABEL.fullmatch, labels)):
-        raise _bad("holds a name that cannot be")
+        raise _barred("holds a name that cannot be")
     if len(labels) < 2 or host.endswith(tuple(f".{ending}" for ending in LOCAL_NAMES)):
-        raise _bad("names a machine of the local network")
+        raise _barred("names a machine of the local network")
 
 
 def _bad(reason: str) -> BadRequest:
+    return BadRequest(f"the URL {reason}", remedy=_LIKE)
+
+
+def _barred(reason: str) -> BadRequest:
+    """Refuse what the operator may permit."""
     return BadRequest(
-        f"the URL {reason}",
-        remedy="write it like https://hooks.example.com/path; the operator may permit others in [server] outbound_allow",
+        f"the URL {reason}", remedy=f"{_LIKE}; the operator may permit other hosts in [server] outbound_allow"
     )
+
+
+_LIKE: Final = "write it like https://hooks.example.com/path"
 
 
 async def _resolve(host: str, port: int) -> list[str]:

@@ -35,14 +35,21 @@ _DAMAGED: Final = "use another copy: this one is cut off or damaged"
 
 
 def backup(database: Database, target: Path) -> None:
-    """Copy the database while it is in use, as of one moment. Raises ConfigError when the target exists, StoreUnavailable."""
+    """Copy the database while it is in use, as of one moment, into a folder that exists.
+
+    Raises ConfigError when the target exists or cannot be made, StoreUnavailable.
+    """
     if database.kind == "sqlite" and not database.path.exists():
         raise StoreUnavailable(
             f"there is no database at {database.path}", remedy="run modelgates init, or name another --data-dir"
         )
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"cannot write {target}: there is no folder {target.parent}",
+            remedy="make the folder, or name a file in one that exists",
+        ) from error
     except OSError as error:
         raise ConfigError(
             f"cannot write {target}: {error.strerror}", remedy="name a file that does not exist yet"
@@ -93,9 +100,16 @@ def _dump(database: Database, file: BinaryIO) -> None:
 def restore(source: Path, database: Database) -> Copied:
     """Make an empty database what the copy says, of either kind, at this version's schema; whole or not at all.
 
-    Copies of older versions are brought to this one. What was wrong in the books stays wrong, and is told. Raises StoreMismatch when
-    the database is not empty or the copy is damaged or newer, ConfigError when it cannot be read, StoreUnavailable.
+    Copies of older versions are brought to this one. What was wrong in the books stays wrong, and is told. Raises ConfigError when
+    the database is not empty, or the copy is none, damaged, newer or cannot be read; StoreUnavailable.
     """
+    try:
+        return _restored(source, database)
+    except StoreMismatch as error:  # the wrong file or the wrong database was named: nothing is wrong with the store
+        raise ConfigError(error.message, remedy=error.remedy) from error
+
+
+def _restored(source: Path, database: Database) -> Copied:
     try:
         with source.open("rb") as file:
             start = file.read(len(_SQLITE))
@@ -109,10 +123,28 @@ def restore(source: Path, database: Database) -> Copied:
 
 
 def _restore_sqlite(copy: Database, database: Database) -> Copied:
+    _check_sqlite(copy)
     with looking(copy) as connection:
         version = _known(version_in(connection, copy), copy.shown)
-        with alone(database) as target, translated(), target.begin():
-            return fill(target, database, version, read_all(connection))
+        try:
+            with alone(database) as target, translated(), target.begin():
+                return fill(target, database, version, read_all(connection))
+        except sa.exc.IntegrityError as error:
+            raise StoreMismatch(f"cannot restore {copy.path}: {error.orig}", remedy=_DAMAGED) from error
+
+
+def _check_sqlite(copy: Database) -> None:
+    """Read all pages of a copy before anything is made of it. Raises StoreMismatch when it is damaged."""
+    try:
+        with looking(copy) as connection:
+            found = str(connection.execute(sa.text("PRAGMA quick_check(1)")).scalar_one())
+    except StoreUnavailable as error:
+        cause = getattr(error.__cause__, "orig", error.__cause__)
+        if isinstance(cause, sqlite3.OperationalError):  # it is locked or away, which says nothing about what is in it
+            raise
+        found = str(cause)
+    if found != "ok":
+        raise StoreMismatch(f"cannot restore {copy.path}: {' '.join(found.split())}", remedy=_DAMAGED)
 
 
 def _restore_lines(source: Path, database: Database) -> Copied:

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from modelgates_server.errors import StoreMismatch, StoreUnavailable
+from modelgates_server.errors import ConfigError, StoreMismatch, StoreUnavailable
 from modelgates_server.storage import checks, schema, upgrades
 from modelgates_server.storage.checks import Problem, numbered
 from modelgates_server.storage.engine import Database
@@ -113,8 +113,8 @@ class Copied:
 def fill(connection: sa.Connection, database: Database, version: str, tables: Tables) -> Copied:
     """Make the tables of `version`, fill them, prove them equal to what was read, bring them to this version, check the books.
 
-    In the caller's transaction, which must end when this raises: StoreMismatch when the database is not empty, or anything
-    differs; StoreUnavailable.
+    In the caller's transaction, which must end when this raises: ConfigError when the database is not empty, StoreMismatch when
+    anything differs; StoreUnavailable.
     """
     clear(connection, database)
     upgrades.create(connection, version)
@@ -143,14 +143,14 @@ def refuse_difference(told: Tallies, found: Tallies, tables: Iterable[str]) -> N
 
 
 def clear(connection: sa.Connection, database: Database) -> None:
-    """Remove the tables of a database that has none, or only empty ones. Raises StoreMismatch when it has rows."""
+    """Remove the tables of a database that has none, or only empty ones. Raises ConfigError when it has rows."""
     if upgrades.version_in(connection, database) is None:
         return
     known = sa.MetaData()
     known.reflect(connection)
     for table in known.sorted_tables:
         if table.name != _VERSIONS and connection.execute(sa.select(sa.literal(1)).select_from(table)).first():
-            raise StoreMismatch(f"the database {database.shown} is not empty", remedy="name one that nothing is in yet")
+            raise ConfigError(f"the database {database.shown} is not empty", remedy="name one that nothing is in yet")
     known.drop_all(connection)
 
 

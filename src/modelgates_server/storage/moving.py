@@ -21,8 +21,8 @@ def move(source: Database, target: Database, secret: bytes) -> Copied:
     """Copy everything to an empty database, prove both equal, and mark the old one, so that nobody spends there by mistake.
 
     Nobody can change the old one meanwhile. Whatever goes wrong, the new one is left as it was. Raises ConfigError for another pair
-    of kinds, StoreMismatch when the source is not at this version, was made with another secret or moved before, the
-    target is not empty, or anything differs, a finding of the books included; StoreUnavailable also when a server runs.
+    of kinds or a target that is not empty, StoreMismatch when the source is not at this version, was made with another secret or
+    moved before, or anything differs, a finding of the books included; StoreUnavailable also when a server runs.
     """
     if (source.kind, target.kind) != ("sqlite", "postgresql"):
         raise ConfigError(

@@ -68,9 +68,7 @@ class PostgresWriter(Distributed):
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._known: dict[tuple[str, Any], None] = {}
         self._wake = asyncio.Event()
-        self._begun = False
-        self._closed = False
-        self._started_fresh = False
+        self._begun = self._closed = self._started_fresh = self._told = False
         self._rolled_back = 0
         self._asked: asyncio.Future[None] | None = None
         self._aside = Aside(PATIENCE_S - LOCK_MS / 1000)
@@ -232,6 +230,12 @@ class PostgresWriter(Distributed):
         self._failed(items, error, unsure=unsure)
         self._refuse_waiting()
 
+    def _refuse_waiting(self) -> None:
+        """As always. When nothing is owed then, whoever drains waits for nothing: the store may stay away for hours."""
+        super()._refuse_waiting()
+        if not self._queue:
+            self._rest()
+
     async def _come_back(self) -> bool:
         """Connect, and take up work again. While that fails, nobody waits who may be told."""
         try:
@@ -242,27 +246,23 @@ class PostgresWriter(Distributed):
                 await self.returning(self._run)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
             self._hang_up()
-            if not self.away or self._queue:
-                log.warning("store_away", extra={"reason": str(error) or type(error).__name__})
-            self.away = True
+            if not self._told:
+                log.warning("store_away", extra={"reason": str(error).partition("\n")[0] or type(error).__name__})
+            self.away = self._told = True
             self._refuse_waiting()
             self._answer(StoreUnavailable())
             return False
         if self.away:
             log.warning("store_back")
-        self._begun, self.away = True, False
+        self._begun, self.away, self._told = True, False, False
         self._answer(None)
         return True
 
     def _answer(self, failure: StoreUnavailable | None) -> None:
         """Tell whoever asked for a new life."""
         asked, self._asked = self._asked, None
-        if asked is None or asked.done():
-            return
-        if failure is None:
-            asked.set_result(None)
-        else:
-            asked.set_exception(failure)
+        if asked is not None and not asked.done():
+            asked.set_result(None) if failure is None else asked.set_exception(failure)
 
     async def _run(self, units: Sequence[Unit]) -> list[Any]:
         items = [Item(unit, self._loop.create_future()) for unit in units]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,6 +21,7 @@ from tests.unit.alerts.office import SECRET, USD, Office, at_once
 
 from modelgates_server.alerts.courier import Courier, NotTaken, Operator
 from modelgates_server.alerts.outbox import Alert, Kind, Outbox, Severity, claim
+from modelgates_server.alerts.words import plain_reason
 from modelgates_server.errors import BadRequest, NotFound
 from modelgates_server.management.alerts import (
     Post,
@@ -145,6 +147,58 @@ async def test_a_failed_delivery_is_tried_again_and_given_up(office: Office, tmp
     (delivery,) = list_alerts(office.engine, office.organization_id).rows[0].deliveries
     assert (delivery.state, delivery.attempts, delivery.error) == ("failed", 6, "it answered 500")
     assert delivery.channel_id == channel_id
+
+
+async def test_the_log_tells_of_the_first_failure_and_of_the_end(
+    office: Office, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What kind of channel, and why in people's words: neither its address nor its secret."""
+    async with courier_of(office) as courier:
+        channel_id, _ = hook_channel(office, Hook(url=f"https://{HOST}:1/in?token=hush"))
+        raise_one(office)
+        for pause_s in (*RETRIES_S, 0):
+            assert await courier.deliver_due() == 1
+            office.clock.advance(pause_s)
+    told = [one for one in caplog.records if one.message.startswith("alert_delivery")]
+    assert [one.message for one in told] == ["alert_delivery_failed", "alert_delivery_given_up"]
+    assert {(vars(one)["kind"], vars(one)["reason"]) for one in told} == {("webhook", "connection refused")}
+    assert {vars(one)["channel"] for one in told} == {channel_id}
+    assert "hush" not in str([vars(one) for one in told])
+
+
+async def test_an_outage_is_told_once(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    """However often deliveries are looked for meanwhile; the next outage is told again."""
+    caplog.set_level(logging.INFO, "modelgates_server")
+    away = sa.create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none", connect_args={"connect_timeout": 2})
+    async with courier_of(office) as courier:
+        for engine, told in ((away, 1), (away, 1), (office.engine, 1), (away, 2)):
+            object.__setattr__(courier, "engine", engine)
+            assert await courier.deliver_due() == 0
+            reasons = [vars(one)["reason"] for one in caplog.records if one.message == "deliveries_wait_for_the_store"]
+            assert len(reasons) == told
+    away.dispose()
+    assert all(reason.endswith("Connection refused") for reason in reasons)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("ConnectionRefusedError: [Errno 111] Connection refused", "connection refused"),
+        ("[Errno 111] Connect call failed ('127.0.0.1', 1)", "connection refused"),
+        ("Multiple exceptions: [Errno 111] Connect call failed ('::1', 1, 0, 0), [Errno 111] …", "connection refused"),
+        ("gaierror: [Errno -2] Name or service not known", "name or service not known"),
+        ("TimeoutError: timed out", "timed out"),
+        (
+            "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate (_ssl.c:1006)",
+            "certificate verify failed: self-signed certificate",
+        ),
+        ("the mail server said 550 no such user", "the mail server said 550 no such user"),
+        ("a.example leads to a private or reserved address", "a.example leads to a private or reserved address"),
+    ],
+)
+def test_a_reason_is_told_in_peoples_words(text: str, told: str) -> None:
+    """Python's names of errors and the system's numbers are replaced; sentences stay as they are."""
+    assert plain_reason(text) == told
 
 
 async def test_a_receiver_that_recovers_gets_the_event(office: Office, tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+
+import pytest
 import sqlalchemy as sa
 from tests.unit.alerts.office import USD, Office
 
@@ -47,6 +50,21 @@ async def test_a_store_that_is_away_is_waited_for(office: Office) -> None:
     await Watch(away, office.outbox, office.clock).look()
     await Watch(away, office.outbox, office.clock).forget()
     away.dispose()
+
+
+async def test_an_outage_is_told_once_on_one_line(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    """However often is looked meanwhile; the next outage is told again."""
+    caplog.set_level(logging.INFO, "modelgates_server")
+    away = sa.create_engine(GONE, connect_args={"connect_timeout": 2})
+    watch = Watch(away, office.outbox, office.clock)
+    for engine, told in ((away, 1), (away, 1), (office.engine, 1), (away, 2)):
+        object.__setattr__(watch, "engine", engine)
+        await watch.look()
+        await watch.forget()
+        reasons = [vars(one)["reason"] for one in caplog.records if one.message == "alerts_wait_for_the_store"]
+        assert len(reasons) == told
+    away.dispose()
+    assert all(reason.endswith("Connection refused") for reason in reasons)
 
 
 def test_old_alerts_are_forgotten_but_not_what_still_stands(office: Office) -> None:

@@ -50,6 +50,37 @@ def test_alerts_are_listed_and_seen_to(home: Terminal) -> None:
     assert home.json("alerts", "acknowledge", "alr-none").code == 4
 
 
+@pytest.mark.parametrize(
+    ("attempts", "error", "told"),
+    [
+        (1, "connection refused", "connection refused (tried once)"),
+        (3, "it answered 500", "it answered 500 (tried 3 times)"),
+        (1, None, "there is no answer yet (tried once)"),
+    ],
+)
+def test_what_is_not_delivered_yet_is_listed(home: Terminal, attempts: int, error: str | None, told: str) -> None:
+    """With where it goes and why it did not arrive; one that was not tried yet, or that arrived, takes no line."""
+    url = "https://hooks.example.com/in"
+    channel_id = home.json("alerts", "channels", "add", "--webhook", url).data["data"]["id"]
+    plant(home, "The key has used 82 %.")
+    with sqlite3.connect(home.folder / "modelgates-data/modelgates.db") as connection:
+        connection.executemany(
+            "INSERT INTO alert_deliveries"
+            " (alert_id, channel_id, organization_id, attempts, last_error, next_at_s, delivered_at_s)"
+            " SELECT 'alr-1', ?, id, ?, ?, ?, ? FROM organizations",
+            [
+                (channel_id, attempts, error, 1_800_000_060, None),
+                ("chn-new", 0, None, 1_800_000_000, None),
+                ("chn-told", 1, None, None, 1_800_000_001),
+            ],
+        )
+    connection.close()
+    text = home.run("alerts", "list").out
+
+    assert f"not yet delivered to {url}: {told}" in text
+    assert text.count("delivered to") == 1
+
+
 def test_a_webhook_is_added_listed_and_removed(home: Terminal) -> None:
     """Its secret is shown once."""
     added = home.json("alerts", "channels", "add", "--webhook", "https://hooks.example.com/in")

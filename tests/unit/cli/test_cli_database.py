@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,32 @@ def test_a_copy_goes_from_one_kind_to_the_other_and_back(terminal: Terminal, pos
     assert (proof["equal"], proof["problems"], back["tables"]) == (True, [], proof["tables"])
     assert len(listed["data"]) == 2
     assert made["api_key"]
-    assert (again.code, "is not empty" in again.err) == (3, True)
+    assert (again.code, "is not empty" in again.err) == (2, True)
+
+
+def test_a_backup_makes_its_usual_folder_only(home: Terminal) -> None:
+    """For its owner only; a folder that somebody names must be there, and is not made of a typing mistake."""
+    made = Path(words_of(home.json("db", "backup"))["backup"])
+    assert made.parent == home.folder / "modelgates-data" / "backups"
+    assert stat.S_IMODE(made.parent.stat().st_mode) == 0o700
+    ran = home.json("db", "backup", "nowhere/b.db")
+    assert (ran.code, ran.error["message"]) == (2, "cannot write nowhere/b.db: there is no folder nowhere")
+    assert not (home.folder / "nowhere").exists()
+    made.unlink()
+    made.parent.rmdir()
+    words_of(home.json("db", "backup", "modelgates-data/backups/b.db"))
+
+
+def test_what_cannot_be_restored_is_a_mistake_of_usage(home: Terminal) -> None:
+    """No copy, a damaged one, a database with rows: exit 2; 3 is for a store that is away."""
+    words_of(home.json("db", "backup", "good.db"))
+    whole = (home.folder / "good.db").read_bytes()
+    (home.folder / "cut.db").write_bytes(whole[: len(whole) // 2])
+    (home.folder / "text.db").write_text("no copy")
+    there = ("--database-url", "sqlite:///new.db")
+    for words in (("good.db",), ("cut.db", *there), ("text.db", *there)):
+        ran = home.json("db", "restore", *words)
+        assert (ran.code, ran.error["type"], bool(ran.error["remedy"])) == (2, "config_error", True), ran.err
 
 
 def test_a_move_prints_its_proof_and_leaves_the_old_database_behind(terminal: Terminal, postgres: Postgres) -> None:

@@ -180,6 +180,31 @@ def test_a_workspaces_default_guardrail_is_made_by_a_change(home: Terminal) -> N
     assert changed.out.startswith("House rules (grd-default-")
 
 
+def test_the_name_that_a_default_guardrail_is_shown_by_names_it(home: Terminal) -> None:
+    """For changing it and for deleting it; where several have it, an id is asked for."""
+    home.json("workspaces", "create", "Research")
+    made = home.json("guardrails", "update", "Default of Research", "--limit", "9", "--reset", "weekly").data["data"]
+    assert (made["is_default"], made["limit_usd"]) == (True, 9)
+    assert home.run("guardrails", "list").out.splitlines()[1].startswith("Default of Research ")
+    assert home.run("guardrails", "delete", "Default of Research").out.startswith("Default of Research is deleted")
+    assert home.run("guardrails", "update", "Default of Nobody", "--limit", "none").code == 4
+    home.json("workspaces", "create", "Research", "--slug", "research-2")
+    several = home.json("guardrails", "update", "Default of Research", "--limit", "none")
+    assert (several.code, several.error["message"]) == (2, "2 guardrails have that name")
+
+
+def test_a_budget_that_is_not_there_is_not_lifted(home: Terminal) -> None:
+    """A mistyped window or app leaves the real limit standing, so it is an error, and nothing is noted."""
+    home.json("budgets", "set", "app", "code", "--window", "month", "--limit", "3")
+    for words in (("app", "code", "--window", "day"), ("app", "cod", "--window", "month")):
+        ran = home.json("budgets", "clear", *words)
+        assert (ran.code, ran.error["message"]) == (4, "there is no such budget")
+        assert "modelgates budgets list" in ran.error["remedy"]
+    assert len(rows(home, "audit", "list", "--action", "budget.set")) == 1
+    assert home.run("budgets", "clear", "app", "code", "--window", "month").code == 0
+    assert "limit none" in home.run("audit", "list", "--limit", "1").out
+
+
 def test_budgets_are_set_listed_and_cleared(home: Terminal) -> None:
     """For each scope by the name that people know; a soft one stays soft until it is told otherwise."""
     home.json("members", "add", "--name", "Ann", "--email", "ann@x.de")

@@ -98,6 +98,17 @@ def test_what_is_no_export_is_refused(home: Terminal, words: list[str]) -> None:
     assert home.json("audit", "verify", *words).code == 2
 
 
+def test_an_export_overwrites_nothing(home: Terminal) -> None:
+    """An older one is the proof; a folder that is not there is not made."""
+    (home.folder / "log.jsonl").write_text("mine")
+    ran = home.json("audit", "export", "log.jsonl")
+    assert (ran.code, ran.error["message"]) == (2, "cannot write log.jsonl: File exists")
+    assert "does not exist yet" in ran.error["remedy"]
+    assert (home.folder / "log.jsonl").read_text() == "mine"
+    assert home.run("audit", "export", "none/log.jsonl").code == 2
+    assert [path.name for path in home.folder.iterdir() if "log" in path.name] == ["log.jsonl"]
+
+
 def test_an_export_is_json_lines(home: Terminal) -> None:
     """One row a line, then the signed head."""
     home.run("audit", "export", "log.jsonl")

@@ -38,6 +38,14 @@ def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -
     assert (server.port, server.host, server.drain_s) == (3, "0.0.0.0", 7.0)
 
 
+def test_an_empty_variable_counts_as_unset(tmp_path: Path) -> None:
+    """For every setting: compose files pass on what nobody set like that. What the file says holds."""
+    empty = {setting.environment: "" for setting in SETTINGS} | {"MODELGATES_SERVER_HOST": " "}
+    text = '[server]\nport = 5\n[alerts]\nwebhook_url = "https://x.de/"\nwebhook_secret = "0123456789abcdef0123456789abcdef"\n'
+    assert load(tmp_path, text, empty) == load(tmp_path, text)
+    assert load(tmp_path, text, empty).server.port == 5
+
+
 @pytest.mark.parametrize(
     ("text", "line", "told"),
     [

@@ -55,7 +55,7 @@ def test_ids_are_told_by_name(either: Estate) -> None:
 
 
 def test_details_are_told_in_words() -> None:
-    """Amounts in USD, times in UTC, lists, nested members; nothing for what is not said."""
+    """Amounts in USD, times in UTC, lists, nested members; nothing for what is not said, but a limit that is none."""
     details = {
         "limit_nusd": 5_000_000_000, "ends_at_s": 1_800_000_000, "on": True, "none": None, "keys": [], "member_id": "mem-1",
         "rule": {"days": 5},
@@ -69,6 +69,7 @@ def test_details_are_told_in_words() -> None:
         "member": "Ann",
         "rule days": "5",
     }
+    assert dict(parts({"window": "day", "limit_nusd": None, "mode": None}, {})) == {"window": "day", "limit": "none"}
 
 
 def test_an_extract_has_our_rows_only_and_is_proved_later(either: Estate) -> None:

@@ -9,7 +9,15 @@ from tests.unit.management.estate import Estate
 from modelgates_server.errors import BadRequest, NotFound
 from modelgates_server.ledger.values import Hold
 from modelgates_server.limits import Scope, Window
-from modelgates_server.management.budgets import Budget, BudgetRow, list_budgets, set_budget, set_share, spent_nusd
+from modelgates_server.management.budgets import (
+    Budget,
+    BudgetRow,
+    lift_budget,
+    list_budgets,
+    set_budget,
+    set_share,
+    spent_nusd,
+)
 from modelgates_server.storage.maintenance import check
 
 
@@ -30,6 +38,18 @@ def test_a_budget_is_made_changed_and_lifted(either: Estate) -> None:
         assert put(either, Scope.WORKSPACE, either.workspace, Window.WEEK, None) is None
     assert list_budgets(either.engine, either.org) == []
     assert either.noted()[-4:] == ["budget.set"] * 4
+
+
+def test_only_a_budget_that_is_there_can_be_lifted_as_such(either: Estate) -> None:
+    """Another window or another app is none: the real one stands, and nothing is noted."""
+    put(either, Scope.APP, "code", Window.WEEK, 5)
+    before = either.noted()
+    for app, window in (("code", Window.DAY), ("cod", Window.WEEK)):
+        with pytest.raises(NotFound, match="no such budget"):
+            lift_budget(either.engine, either.org, Budget(Scope.APP, app, window, None), "ann", either.now_s)
+    assert (len(list_budgets(either.engine, either.org)), either.noted()) == (1, before)
+    lift_budget(either.engine, either.org, Budget(Scope.APP, "code", Window.WEEK, None), "ann", either.now_s)
+    assert (list_budgets(either.engine, either.org), either.noted()) == ([], [*before, "budget.set"])
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,14 @@ CORPUS = [
 ]
 
 
+def test_the_remedy_promises_only_what_the_operator_may_permit() -> None:
+    """A private address may be permitted; http never."""
+    for url, permitted in (("http://10.0.0.1/", False), ("https://10.0.0.1/", True), ("https://good.org:22/", True)):
+        with pytest.raises(BadRequest) as refused:
+            Guard().read(url)
+        assert ("outbound_allow" in str(refused.value.remedy)) is permitted
+
+
 def test_the_corpus_is_large() -> None:
     """At least 400 different addresses, as reliability-security 1.3 asks for."""
     assert len(set(CORPUS)) >= 400

@@ -97,7 +97,7 @@ async def test_drift_exits_with_one_and_is_named(desk: Desk) -> None:
     code, out, _ = await desk.run("reconcile")
 
     assert code == 1
-    assert out.startswith("anthropic: 1 of 1 lines drift\n")
+    assert out.startswith("anthropic: 1 of 1 line drifts\n")
     (row,) = [line for line in out.splitlines() if "DRIFT" in line]
     assert row.split()[:2] == [desk.day, "claude-opus-4-8"]
     assert (row.split()[2], row.split()[3], row.split()[5]) == ("$0.0104125", "$0.020825", "50.000")
@@ -111,6 +111,15 @@ async def test_cleared_attempts_are_listed(desk: Desk) -> None:
     _, out, _ = await desk.run("reconcile", "--json", "--from", desk.day, "--to", desk.day)
     (line,) = json.loads(out)["accounts"][0]["lines"]
     assert line["cleared"] == [{"generation": made, "provider": "anthropic", "at_most": 0.000005, "billed": 0}]
+
+
+async def test_one_line_is_told_in_the_singular(desk: Desk) -> None:
+    """Also what was cleared on it."""
+    desk.plant(uncertain=5_000, attempts=read_attempts(("anthropic", 0, "no_answer", "claude-opus-4-8")))
+    desk.simulator.log.append(entry(start_s(desk.day) + 60))
+    _, out, _ = await desk.run("reconcile")
+    assert out.startswith("anthropic: 1 line, nothing is unexplained\n")
+    assert out.endswith("\n1 attempt of unknown fate is cleared.\n")
 
 
 async def test_nothing_on_either_side_is_said(desk: Desk) -> None:

@@ -16,7 +16,7 @@ from tests.support.busy import execute, tallies
 from tests.support.postgres import Postgres
 from tests.unit.accounts.house import House, open_house
 
-from modelgates_server.errors import ConfigError, StoreMismatch, StoreUnavailable
+from modelgates_server.errors import ConfigError, StoreUnavailable
 from modelgates_server.management.change import Note, change
 from modelgates_server.storage import maintenance, schema, upgrades
 from modelgates_server.storage.backups import backup, restore
@@ -31,7 +31,7 @@ def test_the_database_with_everything_has_a_row_in_every_table(busy: Database) -
 
 def test_a_copy_restores_to_the_same_rows_on_either_kind(busy: Database, empty_url: str, tmp_path: Path) -> None:
     """From SQLite to SQLite and PostgreSQL, from PostgreSQL to both; numbers go on, and the books agree."""
-    copy, target = tmp_path / "copies" / "copy", database_of(empty_url)
+    copy, target = tmp_path / "copy", database_of(empty_url)
     backup(busy, copy)
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     copied = restore(copy, target)
@@ -83,12 +83,19 @@ def test_a_copy_never_overwrites(house: House, tmp_path: Path) -> None:
         assert not (tmp_path / "x").exists()
 
 
+def test_a_copy_makes_no_folder(house: House, tmp_path: Path) -> None:
+    """A mistyped one would get a copy that nobody finds."""
+    with pytest.raises(ConfigError, match="there is no folder"):
+        backup(house.database, tmp_path / "none" / "copy")
+    assert not (tmp_path / "none").exists()
+
+
 def test_only_an_empty_database_is_filled(busy: Database, store_url: str, tmp_path: Path) -> None:
     """One at this schema without rows is filled; one with a single row is not touched."""
     target = database_of(store_url)
     backup(busy, tmp_path / "copy")
     execute(target, "INSERT INTO policy (id, version) VALUES (1, 1)")
-    with pytest.raises(StoreMismatch, match="not empty"):
+    with pytest.raises(ConfigError, match="not empty"):
         restore(tmp_path / "copy", target)
     execute(target, "DELETE FROM policy")
     restore(tmp_path / "copy", target)
@@ -146,7 +153,7 @@ def test_a_damaged_copy_restores_nothing(
     broken(tmp_path / "copy", DAMAGE[how], signed=signed)
     with postgres.database(empty=True) as url:
         for target in (database_of(url), upgrades.as_database(tmp_path / "target.db")):
-            with pytest.raises(StoreMismatch):
+            with pytest.raises(ConfigError):
                 restore(tmp_path / "copy", target)
             assert maintenance.schema_state(target) == "empty"
 
@@ -155,7 +162,32 @@ def test_a_damaged_copy_restores_nothing(
 def test_what_is_no_copy_is_named_as_such(tmp_path: Path, content: bytes) -> None:
     """Any file may be named by mistake."""
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises(StoreMismatch):
+    with pytest.raises(ConfigError):
         restore(tmp_path / "file", upgrades.as_database(tmp_path / "target.db"))
     with pytest.raises(ConfigError, match="cannot read"):
         restore(tmp_path / "none", upgrades.as_database(tmp_path / "target.db"))
+
+
+@pytest.mark.parametrize("damage", ["cut off", "a page of nothing"])
+def test_a_damaged_file_of_sqlite_restores_nothing(tmp_path: Path, damage: str) -> None:
+    """It is the copy that is told of, not the store."""
+    with open_house(upgrades.as_database(tmp_path / "house.db")) as house:
+        backup(house.database, tmp_path / "copy")
+    whole = (tmp_path / "copy").read_bytes()
+    half = len(whole) // 8192 * 4096
+    broken_by = {"cut off": whole[:half], "a page of nothing": whole[:8192] + b"\xff" * 4096 + whole[12288:]}
+    (tmp_path / "copy").write_bytes(broken_by[damage])
+    target = upgrades.as_database(tmp_path / "target.db")
+    with pytest.raises(ConfigError, match="cannot restore") as refused:
+        restore(tmp_path / "copy", target)
+    assert "another copy" in str(refused.value.remedy)
+    assert maintenance.schema_state(target) == "empty"
+
+
+def test_a_store_that_is_away_is_no_damaged_copy(house: House, tmp_path: Path) -> None:
+    """The error stays one of the store."""
+    if house.database.kind != "sqlite":
+        return
+    backup(house.database, tmp_path / "copy")
+    with pytest.raises(StoreUnavailable):
+        restore(tmp_path / "copy", database_of("postgresql://u@127.0.0.1:1/d"))
