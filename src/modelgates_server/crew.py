@@ -135,9 +135,8 @@ class Crew:
 
     def _start(self, place: int, alive_read: int, alive_write: int) -> None:
         told_read, told_write = os.pipe()
-        mask = signal.pthread_sigmask(
-            signal.SIG_BLOCK, ASKED
-        )  # a child that is asked too early would take it for the parent's
+        # a child that is asked too early would take it for the parent's
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ASKED)
         pid = os.fork()
         if pid == 0:
             self._child(told_read, told_write, alive_read, alive_write)

@@ -6,7 +6,7 @@ Names are looked up in the allow-lists of `measures`; values stay parameters for
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -33,8 +33,6 @@ LIMIT_DEFAULT: Final = 1_000
 LIMIT_MAX: Final = 10_000
 
 DATE: Final = "date"
-TIMES: Final = ("date", "created_at")
-"""How the column of the time may be called in an order, with the granularity behind: ``date__day``."""
 """How `order_by` calls the time of a row."""
 
 REQUESTS: Final = "request_count"
@@ -82,8 +80,7 @@ class Question:
     def order(self) -> Order:
         """The order that was asked for, or the usual one: the newest first, without a time the largest first."""
         if self.order_by is not None:
-            times = {f"{name}__{self.granularity}" for name in TIMES} if self.granularity else set()
-            return replace(self.order_by, field=DATE) if self.order_by.field in times else self.order_by
+            return self.order_by
         facts = [name for name in self.metrics if METRICS[name].kind is not Kind.ABSENT]
         return Order(DATE if self.granularity else next(iter(facts), REQUESTS), descending=True)
 

@@ -11,6 +11,7 @@ from modelgates_server.accounts.quotas import ANALYTICS
 from modelgates_server.activity.analytics import ask
 from modelgates_server.activity.measures import meta
 from modelgates_server.activity.questions import (
+    DATE,
     DIMENSIONS_MAX,
     FILTERS_MAX,
     LIMIT_DEFAULT,
@@ -169,7 +170,7 @@ def _question(body: AnalyticsQuery, now_s: float) -> Question:
     if body.time_range is not None:
         since_ms = instant_ms(body.time_range.start, "time_range.start")
         until_ms = instant_ms(body.time_range.end, "time_range.end")
-    order = body.order_by
+    order, times = body.order_by, {f"{name}__{body.granularity}" for name in ("date", "created_at")}
     return Question(
         metrics=tuple(body.metrics),
         since_ms=since_ms,
@@ -177,7 +178,9 @@ def _question(body: AnalyticsQuery, now_s: float) -> Question:
         dimensions=tuple(body.dimensions),
         filters=tuple(map(_filter, body.filters)),
         granularity=body.granularity,
-        order_by=None if order is None else Order(order.field, descending=order.direction == "desc"),
+        order_by=None
+        if order is None
+        else Order(DATE if order.field in times else order.field, descending=order.direction == "desc"),
         limit=body.limit,
         group_limit=body.group_limit,
     )

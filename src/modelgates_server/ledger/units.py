@@ -145,9 +145,8 @@ class TakeHold(Plain):
         for ref, row_id in zip(request.meters, self._ids, strict=True):
             row = known.get(row_id) or new_meter(ref, row_id, request.organization_id, request.now_s)
             if not ref.limit_from_row and row["limit"] != ref.limit:
-                row = row | {
-                    "limit": ref.limit
-                }  # the policy's version was checked, so this is in force: kept if it admits
+                # the policy's version was checked, so this is in force; the row itself changes only if it admits
+                row = row | {"limit": ref.limit}
             found.append(row)
         return found
 

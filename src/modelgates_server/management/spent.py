@@ -113,13 +113,13 @@ def _spent(changing: Change, kind: _Kind, owners: Sequence[str], organization_id
     within = [_HOURS.organization_id == organization_id, owner.in_(owners), _HOURS.hour_s >= starts_at_s]
     if ends_at_s is not None:
         within.append(_HOURS.hour_s < ends_at_s)
-    queries = [sa.select(owner, sa.func.sum(_cost(_HOURS, unit))).where(*within).group_by(owner)]
+    queries = [(1, sa.select(owner, sa.func.sum(_cost(_HOURS, unit))).where(*within).group_by(owner))]
     if scope in _OF_RECEIPTS:
         mixed = _mixed_hours(changing, organization_id, starts_at_s)
         receipts = [_RECEIPTS.organization_id == organization_id, _OF_RECEIPTS[scope].in_(owners)]
         for start in range(0, len(mixed), PAIRS_MAX):
             queries += _instead(scope, unit, mixed[start : start + PAIRS_MAX], within, receipts)
-    for sign, query in zip((1, *(-1, 1) * len(queries)), queries, strict=False):
+    for sign, query in queries:
         for who, amount in changing.connection.execute(query):
             spent[who] += sign * int(amount)
     return spent
@@ -152,11 +152,11 @@ def _mixed_hours(changing: Change, organization_id: str, since_s: int) -> list[t
 
 def _instead(
     scope: Scope, unit: Unit, mixed: Sequence[tuple[str, int]], rolled_up: Sequence[Any], receipts: Sequence[Any]
-) -> Iterator[sa.Select[Any]]:
-    """Two sums: what the roll-ups of these hours of keys say, and what the receipts themselves say."""
+) -> Iterator[tuple[int, sa.Select[Any]]]:
+    """Take away what the roll-ups of these hours of keys say, and add what the receipts themselves say: signs and sums."""
     hours = sa.or_(*((_HOURS.key_hash == key) & (_HOURS.hour_s == hour_s) for key, hour_s in mixed))
     rolled = _OWNERS[scope]
-    yield sa.select(rolled, sa.func.sum(_cost(_HOURS, unit))).where(*rolled_up, hours).group_by(rolled)
+    yield -1, sa.select(rolled, sa.func.sum(_cost(_HOURS, unit))).where(*rolled_up, hours).group_by(rolled)
     times = sa.or_(
         *(
             (_RECEIPTS.key_hash == key) & _RECEIPTS.created_at_ms.between(hour_s * 1000, (hour_s + HOUR_S) * 1000 - 1)
@@ -164,7 +164,7 @@ def _instead(
         )
     )
     owner = _OF_RECEIPTS[scope]
-    yield sa.select(owner, sa.func.sum(_cost(_RECEIPTS, unit))).where(*receipts, times).group_by(owner)
+    yield 1, sa.select(owner, sa.func.sum(_cost(_RECEIPTS, unit))).where(*receipts, times).group_by(owner)
 
 
 def _spent_by_app(

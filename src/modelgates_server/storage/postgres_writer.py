@@ -230,12 +230,6 @@ class PostgresWriter(Distributed):
         self._failed(items, error, unsure=unsure)
         self._refuse_waiting()
 
-    def _refuse_waiting(self) -> None:
-        """As always. When nothing is owed then, whoever drains waits for nothing: the store may stay away for hours."""
-        super()._refuse_waiting()
-        if not self._queue:
-            self._rest()
-
     async def _come_back(self) -> bool:
         """Connect, and take up work again. While that fails, nobody waits who may be told."""
         try:
@@ -261,8 +255,12 @@ class PostgresWriter(Distributed):
     def _answer(self, failure: StoreUnavailable | None) -> None:
         """Tell whoever asked for a new life."""
         asked, self._asked = self._asked, None
-        if asked is not None and not asked.done():
-            asked.set_result(None) if failure is None else asked.set_exception(failure)
+        if asked is None or asked.done():
+            return
+        if failure is None:
+            asked.set_result(None)
+        else:
+            asked.set_exception(failure)
 
     async def _run(self, units: Sequence[Unit]) -> list[Any]:
         items = [Item(unit, self._loop.create_future()) for unit in units]

@@ -233,7 +233,7 @@ class Writer:
         self._note([item for item in kept if not item.noted])
 
     def _refuse_waiting(self) -> None:
-        """The store is away: nobody waits for it who may be told so."""
+        """The store is away: nobody waits for it who may be told so, and when nothing is owed, nobody who drains either."""
         waiting, self._queue = self._queue, deque()
         for item in waiting:
             if item.unit.keep:
@@ -242,6 +242,8 @@ class Writer:
                 item.error = StoreUnavailable()
                 item.resolve()
         self._note([item for item in self._queue if not item.noted])
+        if not self._queue:
+            self._rest()
 
     def _note(self, items: Sequence[Item]) -> None:
         """Write units that must not be lost into the journal, and then let go whoever waits for them."""
